@@ -1,0 +1,136 @@
+// The one place where Python meets the kernels. Arrays come as addresses with strides: the Python side keeps them alive for
+// the call, so that no framework's array type is known here.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include "xent.h"
+
+namespace nb = nanobind;
+using xent::Softmax;
+using namespace nb::literals;
+using xent::i64;
+
+namespace {
+
+template <class T>
+T* pointer(uintptr_t address) {
+  return reinterpret_cast<T*>(address);
+}
+
+xent::PerRow per_row(double value, uintptr_t rows) { return {value, pointer<double>(rows)}; }
+
+xent::Array array(uintptr_t address, int dtype, i64 outer, i64 cls, i64 inner) {
+  return {pointer<char>(address), static_cast<xent::Dtype>(dtype), outer, cls, inner};
+}
+
+}  // namespace
+
+NB_MODULE(_native, m) {
+  m.doc() = "Native kernels. Internal: addresses are not checked.";
+
+  nb::class_<Softmax>(m, "Softmax")
+      .def(
+          "__init__",
+          [](Softmax* self, i64 outer, i64 classes, i64 inner, uintptr_t logits, int dtype, i64 so, i64 sc, i64 si,
+             double scale, double softcap) {
+            new (self) Softmax();
+            self->outer = outer;
+            self->classes = classes;
+            self->inner = inner;
+            self->logits = array(logits, dtype, so, sc, si);
+            self->scale = scale;
+            self->softcap = softcap;
+          },
+          "outer"_a, "classes"_a, "inner"_a, "logits"_a, "dtype"_a, "outer_stride"_a, "class_stride"_a, "inner_stride"_a,
+          "scale"_a = 1.0, "softcap"_a = 0.0)
+      .def("index", [](Softmax& s, uintptr_t index) { s.index = pointer<i64>(index); }, "index"_a)
+      .def(
+          "measure",
+          [](Softmax& s, uintptr_t class_weight, double alpha, double beta) {
+            s.measure = true;
+            s.class_weight = pointer<double>(class_weight);
+            s.alpha = alpha;
+            s.beta = beta;
+          },
+          "class_weight"_a, "alpha"_a, "beta"_a)
+      .def(
+          "dense",
+          [](Softmax& s, uintptr_t target, int dtype, i64 so, i64 sc, i64 si) { s.dense = array(target, dtype, so, sc, si); },
+          "target"_a, "dtype"_a, "outer_stride"_a, "class_stride"_a, "inner_stride"_a)
+      .def(
+          "topk",
+          [](Softmax& s, uintptr_t indices, uintptr_t values, i64 k) {
+            s.topk_index = pointer<i64>(indices);
+            s.topk_value = pointer<double>(values);
+            s.topk = k;
+          },
+          "indices"_a, "values"_a, "k"_a)
+      .def(
+          "run",
+          [](const Softmax& s, double b, uintptr_t b_rows, double c, uintptr_t c_rows, double l, uintptr_t l_rows,
+             double zeta, uintptr_t zeta_rows, double h, uintptr_t h_rows, double scale, uintptr_t loss,
+             uintptr_t gradient, int dtype, i64 so, i64 sc, i64 si, uintptr_t max, uintptr_t log_sum, uintptr_t entropy,
+             uintptr_t argmax) {
+            nb::gil_scoped_release release;
+            const xent::Coefficients k{per_row(b, b_rows), per_row(c, c_rows),       per_row(l, l_rows),
+                                       per_row(zeta, zeta_rows), per_row(h, h_rows), scale};
+            const xent::Statistics out{pointer<double>(max), pointer<double>(log_sum), pointer<double>(entropy),
+                                       pointer<double>(loss), pointer<i64>(argmax)};
+            return xent::kernels().softmax(s, k, out, array(gradient, dtype, so, sc, si));
+          },
+          "b"_a, "b_rows"_a, "c"_a, "c_rows"_a, "l"_a, "l_rows"_a, "zeta"_a, "zeta_rows"_a, "h"_a, "h_rows"_a, "scale"_a,
+          "loss"_a, "gradient"_a, "dtype"_a, "outer_stride"_a, "class_stride"_a, "inner_stride"_a, "max"_a, "log_sum"_a,
+          "entropy"_a, "argmax"_a,
+          "The sum of the losses; per-row results and the gradient into the addresses that are not 0. Each coefficient is a "
+          "number, or one a row where its address is not 0.")
+      .def(
+          "log_softmax",
+          [](const Softmax& s, uintptr_t out, int dtype, i64 so, i64 sc, i64 si) {
+            nb::gil_scoped_release release;
+            xent::kernels().log_softmax(s, array(out, dtype, so, sc, si));
+          },
+          "out"_a, "dtype"_a, "outer_stride"_a, "class_stride"_a, "inner_stride"_a)
+      .def(
+          "mass",
+          [](const Softmax& s, uintptr_t out) {
+            nb::gil_scoped_release release;
+            xent::kernels().softmax_mass(s, pointer<double>(out));
+          },
+          "out"_a);
+
+  m.def(
+      "resolve_labels",
+      [](uintptr_t labels, i64 rows, i64 classes, bool has_ignore, i64 ignore, uintptr_t out) {
+        const xent::Labels r =
+            xent::resolve_labels(pointer<i64>(labels), rows, classes, has_ignore, ignore, pointer<i64>(out));
+        return std::make_pair(r.kept, r.first_bad);
+      },
+      "labels"_a, "rows"_a, "classes"_a, "has_ignore"_a, "ignore"_a, "out"_a = 0,
+      "(rows kept, first bad row or -1); writes class, -1 (skip) or -2 (invalid) where `out` is given.");
+
+  m.def(
+      "buffer",
+      [](i64 bytes) {
+        void* data = xent::acquire_buffer(bytes);
+        if (!data) throw std::bad_alloc();
+        nb::capsule owner(data, [](void* p) noexcept { xent::release_buffer(p); });
+        return nb::ndarray<nb::numpy, uint8_t, nb::ndim<1>>(data, {size_t(bytes)}, owner);
+      },
+      "bytes"_a, "A NumPy array of bytes from the pool; it goes back when the array dies.");
+  m.def("clear_buffers", &xent::clear_buffers);
+  m.def("cached_buffer_bytes", &xent::cached_buffer_bytes);
+  m.def("buffer_limit", &xent::buffer_limit);
+  m.def("set_buffer_limit", &xent::set_buffer_limit, "bytes"_a);
+  m.def("set_threads", &xent::set_threads, "n"_a);
+  m.def("get_threads", &xent::get_threads);
+  m.def("instruction_set", [] { return std::string(xent::kernels().name); });
+  m.def("instruction_sets", [] {
+    std::vector<std::string> names;
+    for (const char* const* name = xent::instruction_sets(); *name; ++name) names.emplace_back(*name);
+    return names;
+  });
+  m.def("use_instruction_set", [](const std::string& name) { return xent::use_instruction_set(name.c_str()); }, "name"_a);
+}

@@ -1,0 +1,384 @@
+// Softmax over many rows at once, a lane each: for short rows, and for a class axis that is not the last.
+//
+// A tile is as many rows as fill a few vectors. Where its lanes lie side by side in memory (N, C, H, W) it is read in
+// place; otherwise, and for half precision, it is transposed into a small buffer. Lanes do not mix, so a row's result does
+// not depend on its neighbours.
+#pragma once
+
+#include "row.h"
+
+namespace xent {
+namespace XENT_ISA {
+
+template <class T, int Q>
+class Columns {
+ public:
+  Columns(const Softmax& p, const Coefficients& k, const Statistics& s, const Array& gradient)
+      : p_(p), k_(k), s_(s), g_(gradient) {
+    v_ = class_weights<T>(p, 7);
+    transformed_ = p.scale != 1 || p.softcap != 0;
+    entropy_ = s.entropy || k.h.rows || k.h.value != 0;
+    argmax_ = s.argmax || (gradient && p.dense);
+    side_by_side_ = p.inner >= lanes;
+    tiles_a_plane_ = side_by_side_ ? (p.inner + lanes - 1) / lanes : 0;
+  }
+
+  double run() {
+    const i64 n = tiles();
+    double* sums = static_cast<double*>(scratch(6, n * 8));
+    for_tiles([&](const Tile& tile, i64 t) { sums[t] = loss(tile); });
+    return ordered_sum(sums, n);
+  }
+
+  void log_softmax() {
+    for_tiles([&](const Tile& tile, i64) {
+      Lanes a;
+      const Input z = statistics(tile, a, nullptr);
+      T* out = buffer(0);
+      for (i64 k = 0; k < p_.classes; ++k)
+        for (int j = 0; j < lanes; ++j) out[k * lanes + j] = (z.data[k * z.step + j] - T(a.max[j])) - T(a.log_sum[j]);
+      scatter(tile, out);
+    });
+  }
+
+ private:
+  static constexpr int width = Simd<T>::width, lanes = Q * width;
+
+  struct Tile {
+    i64 first, count;  // rows
+    bool side_by_side;
+  };
+
+  struct Input {
+    const T* data;
+    i64 step;  // from class to class
+  };
+
+  struct Lanes {  // of a tile, per row
+    T max[lanes], min[lanes];
+    double rest[lanes], log_sum[lanes], mass[lanes], u[lanes], entropy[lanes];
+  };
+
+  i64 tiles() const {
+    return side_by_side_ ? p_.outer * tiles_a_plane_ : (p_.rows() + lanes - 1) / lanes;
+  }
+
+  template <class F>
+  void for_tiles(F f) {
+    parallel(tiles(), 1 + 16384 / (p_.classes * lanes), [&](i64 begin, i64 end) {
+      for (i64 t = begin; t < end; ++t) f(tile(t), t);
+    });
+  }
+
+  Tile tile(i64 t) const {
+    if (!side_by_side_) {
+      const i64 first = t * lanes, left = p_.rows() - first;
+      return {first, left < lanes ? left : lanes, false};
+    }
+    const i64 i = t % tiles_a_plane_ * lanes, left = p_.inner - i;
+    return {t / tiles_a_plane_ * p_.inner + i, left < lanes ? left : lanes, true};
+  }
+
+  i64 offset(const Array& a, i64 row) const { return row / p_.inner * a.outer + row % p_.inner * a.inner; }
+
+  // Slots: 0 exponentials and gradient, 2 logits, 3 target, 4 raw logits for the soft cap's derivative.
+  T* buffer(int slot) const { return static_cast<T*>(scratch(slot, p_.classes * lanes * i64(sizeof(T)))); }
+
+  void gather(const Array& a, const Tile& tile, T* out) const {
+    for (i64 k = 0; tile.count < lanes && k < p_.classes; ++k)
+      for (i64 j = tile.count; j < lanes; ++j) out[k * lanes + j] = 0;
+    if (tile.side_by_side) {
+      const i64 first = offset(a, tile.first);
+      for (i64 k = 0; k < p_.classes; ++k) read(a, first + k * a.cls, a.inner, tile.count, out + k * lanes);
+      return;
+    }
+    with_type(a.dtype, [&](auto tag) {
+      using S = decltype(tag);
+      const i64 classes = p_.classes, step = a.cls;
+      for (i64 j = 0; j < tile.count; ++j) {
+        const S* x = reinterpret_cast<const S*>(a.data) + offset(a, tile.first + j);
+        T* column = out + j;
+        for (i64 k = 0; k < classes; ++k) column[k * lanes] = widen<T>(x[k * step]);
+      }
+    });
+  }
+
+  void scatter(const Tile& tile, const T* in) const {
+    if (tile.side_by_side) {
+      const i64 first = offset(g_, tile.first);
+      for (i64 k = 0; k < p_.classes; ++k) write(g_, first + k * g_.cls, g_.inner, tile.count, in + k * lanes);
+      return;
+    }
+    with_type(g_.dtype, [&](auto tag) {
+      using S = decltype(tag);
+      const i64 classes = p_.classes, step = g_.cls;
+      for (i64 j = 0; j < tile.count; ++j) {
+        S* x = reinterpret_cast<S*>(g_.data) + offset(g_, tile.first + j);
+        const T* column = in + j;
+        for (i64 k = 0; k < classes; ++k) x[k * step] = Narrow<S, T>::of(column[k * lanes]);
+      }
+    });
+  }
+
+  bool in_place(const Array& a, const Tile& tile) const {
+    return tile.side_by_side && tile.count == lanes && a.inner == 1 && a.dtype == dtype_of<T>::value;
+  }
+
+  Input logits(const Tile& tile) const {
+    if (!transformed_ && in_place(p_.logits, tile))
+      return {reinterpret_cast<const T*>(p_.logits.data) + offset(p_.logits, tile.first), p_.logits.cls};
+    T* z = buffer(2);
+    gather(p_.logits, tile, z);
+    if (transformed_) block_transform<T>(z, p_.classes * lanes, T(p_.scale), T(p_.softcap), z);
+    return {z, lanes};
+  }
+
+  // Calls f(class, vector index, w) for the whole tile.
+  template <class F>
+  void each_weight(const T* t, F f) const {
+    const T alpha = T(p_.alpha), beta = T(p_.beta);
+    for (i64 k = 0; k < p_.classes; ++k) {
+      const T v = v_ ? v_[k] : T(1);
+      for (int q = 0; q < Q; ++q)
+        f(k, q, t ? v * (alpha * load(t + k * lanes + q * width) + beta) : splat<T>(v * beta));
+    }
+  }
+
+  // Logits of the tile; their statistics in `a`, e^(z-max) in `e` if it is not null.
+  Input statistics(const Tile& tile, Lanes& a, T* e) const {
+    const Input z = logits(tile);
+    Vec<T> hi[Q], lo[Q];
+    for (int q = 0; q < Q; ++q) {
+      hi[q] = splat<T>(T(-INFINITY));
+      lo[q] = splat<T>(T(INFINITY));
+    }
+    for (i64 k = 0; k < p_.classes; ++k)
+      for (int q = 0; q < Q; ++q) {
+        const Vec<T> x = load(z.data + k * z.step + q * width);
+        hi[q] = vmax<T>(x, hi[q]);
+        lo[q] = vmin<T>(x, lo[q]);
+      }
+    bool shallow = true;
+    for (int q = 0; q < Q; ++q) {
+      hi[q] = hi[q] == T(-INFINITY) ? Vec<T>{} : hi[q];
+      store(a.max + q * width, hi[q]);
+      store(a.min + q * width, lo[q] - hi[q]);
+    }
+    for (int j = 0; j < lanes; ++j) shallow &= a.min[j] >= Simd<T>::shallow;
+    shallow ? exponentials<false>(z, a, e) : exponentials<true>(z, a, e);
+    for (int j = 0; j < lanes; j += Simd<double>::width)
+      store(a.log_sum + j, log1p_of(load(a.rest + j)));
+    return z;
+  }
+
+  template <bool Deep>
+  void exponentials(const Input& z, Lanes& a, T* e) const {
+    double leaders[lanes] = {};
+    for (int j = 0; j < lanes; ++j) a.rest[j] = a.entropy[j] = 0;
+    Vec<T> max[Q];
+    for (int q = 0; q < Q; ++q) max[q] = load(a.max + q * width);
+    for (i64 first = 0; first < p_.classes; first += 64) {  // float sums of at most 64 terms, added up in double
+      const i64 last = first + 64 < p_.classes ? first + 64 : p_.classes;
+      Vec<T> rest[Q] = {}, count[Q] = {}, entropy[Q] = {};
+      for (i64 k = first; k < last; ++k)
+        for (int q = 0; q < Q; ++q) {
+          const Vec<T> d = load(z.data + k * z.step + q * width) - max[q];
+          const Vec<T> y = exp_nonpositive<T, Deep>(d);
+          rest[q] += d == 0 ? Vec<T>{} : y;
+          count[q] += d == 0 ? splat<T>(1) : Vec<T>{};
+          if (entropy_) entropy[q] -= y == 0 ? Vec<T>{} : y * d;
+          if (e) store(e + k * lanes + q * width, y);
+        }
+      T sums[3 * lanes];
+      for (int q = 0; q < Q; ++q) {
+        store(sums + q * width, rest[q]);
+        store(sums + lanes + q * width, count[q]);
+        store(sums + 2 * lanes + q * width, entropy[q]);
+      }
+      for (int j = 0; j < lanes; ++j) {
+        a.rest[j] += sums[j];
+        leaders[j] += sums[lanes + j];
+        a.entropy[j] += sums[2 * lanes + j];
+      }
+    }
+    for (int j = 0; j < lanes; ++j) a.rest[j] += leaders[j] - 1;  // -1 for a row of -inf alone: lse is -inf, p is 0/0
+  }
+
+  void measure(const Input& z, const T* t, Lanes& a) const {
+    Vec<T> max[Q], mass[Q] = {}, u[Q] = {};
+    for (int q = 0; q < Q; ++q) max[q] = load(a.max + q * width);
+    for (int j = 0; j < lanes; ++j) a.mass[j] = a.u[j] = 0;
+    const auto fold = [&] {
+      T sums[2 * lanes];
+      for (int q = 0; q < Q; ++q) {
+        store(sums + q * width, mass[q]);
+        store(sums + lanes + q * width, u[q]);
+        mass[q] = u[q] = Vec<T>{};
+      }
+      for (int j = 0; j < lanes; ++j) {
+        a.mass[j] += sums[j];
+        a.u[j] += sums[lanes + j];
+      }
+    };
+    each_weight(t, [&](i64 k, int q, Vec<T> w) {
+      if (q == 0 && k % 64 == 0 && k) fold();
+      mass[q] += w;
+      u[q] += w == 0 ? Vec<T>{} : w * (max[q] - load(z.data + k * z.step + q * width));
+    });
+    fold();
+  }
+
+  bool base_measure() const { return p_.measure && (p_.dense || p_.beta != 0); }
+
+  // Whether no row of the tile is wanted: then its logits are not read.
+  bool untouched(const Tile& tile) const {
+    for (i64 r = tile.first; r < tile.first + tile.count; ++r) {
+      if (p_.index && p_.index[r] == skip_row) continue;
+      if ((p_.index && p_.index[r] == invalid_row) || any(s_) || !RowCoefficients(k_, r).nothing()) return false;
+    }
+    return true;
+  }
+
+  struct Entry {  // a gradient entry made one by one
+    i64 k;
+    int lane;
+    T value;
+  };
+
+  // Per row, what the sweep that writes the gradient needs.
+  struct Factors {
+    T all[lanes] = {}, c[lanes] = {}, h[lanes] = {}, surprise[lanes] = {}, fill[lanes] = {};
+    bool entropy = false, filled = false;
+  };
+
+  double loss(const Tile& tile) {
+    T* e = g_ ? buffer(0) : nullptr;
+    if (untouched(tile)) {
+      for (i64 j = 0; j < tile.count; ++j) Row().put(s_, tile.first + j, 0.0);
+      if (g_) {
+        for (i64 i = 0; i < p_.classes * lanes; ++i) e[i] = 0;
+        scatter(tile, e);
+      }
+      return 0;
+    }
+    Lanes a;
+    const Input z = statistics(tile, a, e);
+    const T* t = nullptr;
+    if (p_.dense) {
+      T* target = buffer(3);
+      gather(p_.dense, tile, target);
+      t = target;
+    }
+    if (base_measure()) measure(z, t, a);
+    Factors f;
+    Entry* entries = static_cast<Entry*>(scratch(1, lanes * (2 + p_.topk) * i64(sizeof(Entry))));
+    i64 n_entries = 0;
+    double sum = 0;
+    for (int j = 0; j < tile.count; ++j) {
+      const i64 r = tile.first + j, label = p_.index ? p_.index[r] : 0;
+      const RowCoefficients k(k_, r);
+      if (label < 0 || (k.nothing() && !any(s_))) {
+        const double value = label == invalid_row ? NAN : 0.0;
+        Row none;
+        none.max = none.log_sum = none.entropy = value;
+        none.put(s_, r, value);
+        f.fill[j] = T(value);
+        f.filled = true;
+        sum += value;
+        continue;
+      }
+      const Row row = summary(a, z, j, r);
+      const double value = row.loss(k);
+      row.put(s_, r, value);
+      sum += value;
+      if (!g_) continue;
+      f.fill[j] = 1;
+      const RowGradient d(row, k, k_.scale);
+      f.all[j] = T(d.all * d.inverse * p_.scale);
+      f.c[j] = T(d.c * p_.scale);
+      if (d.h != 0) {
+        f.entropy = true;
+        f.h[j] = T(d.h * d.inverse * p_.scale);
+        f.surprise[j] = T(d.surprise);
+      }
+      const auto soft = [&](i64 c) { return double(t[c * lanes + j]); };
+      special_entries(p_, r, row, soft, [&](i64 c, double w) {
+        const double entry = d.entry(double(z.data[c * z.step + j]), double(e[c * lanes + j]), p_.index && c == label, w);
+        entries[n_entries++] = {c, j, T(entry * p_.scale)};
+      });
+    }
+    if (g_) gradient(tile, z, a, t, e, f, entries, n_entries);
+    return sum;
+  }
+
+  Row summary(const Lanes& a, const Input& z, int j, i64 r) const {
+    Row row;
+    row.max = double(a.max[j]);
+    row.rest = a.rest[j];
+    row.log_sum = a.log_sum[j];
+    if (entropy_) row.entropy = row.log_sum + a.entropy[j] / (1 + row.rest);
+    if (base_measure()) {
+      row.mass = a.mass[j];
+      row.u = a.u[j] + row.mass * row.log_sum;
+    }
+    const auto logit = [&](i64 c) { return double(z.data[c * z.step + j]); };
+    if (p_.index) row.z_label = logit(p_.index[r]);
+    add_topk(p_, r, row, logit);
+    if (argmax_) {
+      row.argmax = 0;
+      while (row.argmax + 1 < p_.classes && logit(row.argmax) != row.max) ++row.argmax;
+    }
+    return row;
+  }
+
+  void gradient(const Tile& tile, const Input& z, const Lanes& a, const T* t, T* e, const Factors& f, const Entry* entries,
+                i64 n_entries) const {
+    const bool direct = in_place(g_, tile);
+    T* out = direct ? reinterpret_cast<T*>(g_.data) + offset(g_, tile.first) : e;
+    const i64 step = direct ? g_.cls : lanes;
+    Vec<T> all[Q], c[Q];
+    for (int q = 0; q < Q; ++q) {
+      all[q] = load(f.all + q * width);
+      c[q] = load(f.c + q * width);
+    }
+    if (f.entropy) {
+      for (i64 k = 0; k < p_.classes; ++k)
+        for (int q = 0; q < Q; ++q) {
+          const Vec<T> y = load(e + k * lanes + q * width);
+          const Vec<T> d = load(a.max + q * width) - load(z.data + k * z.step + q * width);
+          const Vec<T> g = y * all[q] + (y == 0 ? Vec<T>{} : y * load(f.h + q * width) * (d + load(f.surprise + q * width)));
+          store(e + k * lanes + q * width, g);
+        }
+      for (int q = 0; q < Q; ++q) all[q] = splat<T>(1);
+    }
+    if (base_measure()) {
+      each_weight(t, [&](i64 k, int q, Vec<T> w) {
+        store(out + k * step + q * width, load(e + k * lanes + q * width) * all[q] - c[q] * w);
+      });
+    } else {
+      for (i64 k = 0; k < p_.classes; ++k)
+        for (int q = 0; q < Q; ++q) store(out + k * step + q * width, load(e + k * lanes + q * width) * all[q]);
+    }
+    for (i64 i = 0; i < n_entries; ++i) out[entries[i].k * step + entries[i].lane] = entries[i].value;
+    if (p_.softcap != 0) {
+      T* x = buffer(2);
+      gather(p_.logits, tile, x);
+      for (i64 k = 0; k < p_.classes; ++k) block_softcap_gradient<T>(x + k * lanes, lanes, T(p_.softcap), out + k * step);
+    }
+    if (f.filled)  // rows that were not wanted, or whose label is invalid
+      for (int j = 0; j < tile.count; ++j)
+        for (i64 k = 0; f.fill[j] != 1 && k < p_.classes; ++k) out[k * step + j] = f.fill[j];
+    if (!direct) scatter(tile, out);
+  }
+
+  const Softmax& p_;
+  const Coefficients& k_;
+  const Statistics& s_;
+  const Array& g_;
+  const T* v_ = nullptr;
+  bool transformed_ = false, entropy_ = false, argmax_ = false, side_by_side_ = false;
+  i64 tiles_a_plane_ = 0;
+};
+
+}  // namespace XENT_ISA
+}  // namespace xent

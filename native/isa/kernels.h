@@ -1,0 +1,12 @@
+// Defines the table of kernels of the instruction set that includes this.
+#include "../softmax.h"
+
+#define XENT_NAME_(x) #x
+#define XENT_NAME(x) XENT_NAME_(x)
+
+namespace xent {
+namespace XENT_ISA {
+extern const Kernels table;
+const Kernels table = {XENT_NAME(XENT_ISA), softmax, log_softmax, softmax_mass};
+}  // namespace XENT_ISA
+}  // namespace xent

@@ -1,0 +1,242 @@
+// Softmax over contiguous rows, one row at a time, in blocks that stay in cache.
+//
+// Each block is swept once from memory: its maximum, then e^(z-max of the block), summed and kept. The blocks' sums are
+// merged (the online softmax of Milakov and Gimelshein, 2018, per block), and the kept exponentials times one factor a
+// block are the gradient: one exponential per element. Blocks are independent, so one long row is split over threads with
+// the same result as on one.
+#pragma once
+
+#include "row.h"
+
+namespace xent {
+namespace XENT_ISA {
+
+template <class T>
+class Rows {
+ public:
+  Rows(const Softmax& p, const Coefficients& k, const Statistics& s, const Array& gradient)
+      : p_(p), k_(k), s_(s), g_(gradient) {
+    blocks_ = (p.classes + block - 1) / block;
+    v_ = class_weights<T>(p, 7);
+    transformed_ = p.scale != 1 || p.softcap != 0;
+    entropy_ = s.entropy || k.h.rows || k.h.value != 0;
+    argmax_ = s.argmax || (gradient && p.dense);
+    // exponentials are kept while they fit in the second-level cache, else made again
+    keep_ = gradient && p.classes * i64(sizeof(T)) <= (i64(1) << 20);
+  }
+
+  double run() {
+    const i64 rows = p_.rows();
+    const i64 group = (rows + 65535) / 65536;
+    const i64 groups = (rows + group - 1) / group;
+    double* sums = static_cast<double*>(scratch(6, groups * 8));
+    if (rows < get_threads() && blocks_ >= 8) {
+      for (i64 r = 0; r < rows; ++r) sums[r] = row(r, true);
+    } else {
+      const i64 grain = 1 + 16384 / (p_.classes * group);
+      parallel(groups, grain, [&](i64 begin, i64 end) {
+        for (i64 i = begin; i < end; ++i) {
+          const i64 last = (i + 1) * group < rows ? (i + 1) * group : rows;
+          sums[i] = 0;
+          for (i64 r = i * group; r < last; ++r) sums[i] += row(r, false);
+        }
+      });
+    }
+    return ordered_sum(sums, groups);
+  }
+
+  void log_softmax() {
+    parallel(p_.rows(), 1 + 16384 / p_.classes, [&](i64 begin, i64 end) {
+      for (i64 r = begin; r < end; ++r) {
+        const Place at = place(r);
+        Block* parts = static_cast<Block*>(scratch(1, blocks_ * i64(sizeof(Block))));
+        for (i64 i = 0; i < blocks_; ++i) sweep(at, i, parts[i], nullptr);
+        const Row row = merge(parts);
+        T* out = static_cast<T*>(scratch(4, block * i64(sizeof(T))));
+        for (i64 i = 0; i < blocks_; ++i) {
+          const T* z = logits(at, i);
+          const T m = T(row.max), l = T(row.log_sum);
+          for (i64 j = 0; j < size(i); ++j) out[j] = (z[j] - m) - l;
+          write(g_, at.g + i * block, 1, size(i), out);
+        }
+      }
+    });
+  }
+
+ private:
+  static constexpr i64 block = block_size<T>;
+
+  struct Block {
+    Range<T> range;
+    ExpSum sum;
+    MeasureSum measure;
+    double entropy;
+  };
+
+  struct Place {  // first element of a row in each array
+    i64 x, g, t;
+  };
+
+  Place place(i64 r) const {
+    const i64 o = r / p_.inner, i = r % p_.inner;
+    const auto at = [&](const Array& a) { return o * a.outer + i * a.inner; };
+    return {at(p_.logits), at(g_), at(p_.dense)};
+  }
+
+  i64 size(i64 i) const { return i + 1 < blocks_ ? block : p_.classes - i * block; }
+
+  const T* raw(const Place& at, i64 i) const {
+    T* buffer = static_cast<T*>(scratch(2, 2 * block * i64(sizeof(T))));
+    return view_or_read(p_.logits, at.x + i * block, size(i), buffer);
+  }
+
+  const T* logits(const Place& at, i64 i) const {
+    const T* x = raw(at, i);
+    if (!transformed_) return x;
+    T* z = static_cast<T*>(scratch(2, 2 * block * i64(sizeof(T)))) + block;
+    block_transform<T>(x, size(i), T(p_.scale), T(p_.softcap), z);
+    return z;
+  }
+
+  Measure<T> measure(const Place& at, i64 i) const {
+    const T* t = nullptr;
+    if (p_.dense) t = view_or_read(p_.dense, at.t + i * block, size(i), static_cast<T*>(scratch(3, block * i64(sizeof(T)))));
+    return {t, v_ ? v_ + i * block : nullptr, T(p_.alpha), T(p_.beta)};
+  }
+
+  bool base_measure() const { return p_.measure && (p_.dense || p_.beta != 0); }
+
+  void sweep(const Place& at, i64 i, Block& part, T* kept) const {
+    const T* z = logits(at, i);
+    const i64 n = size(i);
+    part.range = block_range<T>(z, n);
+    T* e = kept;
+    if (!e && entropy_) e = static_cast<T*>(scratch(5, block * i64(sizeof(T))));
+    part.sum = block_exp<T>(z, n, part.range, e);
+    const T shift = part.range.shift();
+    part.entropy = entropy_ ? block_entropy<T>(z, e, n, shift) : 0.0;
+    part.measure = base_measure() ? block_measure<T>(z, n, shift, measure(at, i)) : MeasureSum{0, 0};
+  }
+
+  Row merge(const Block* parts) const {
+    Row row;
+    T top = T(-INFINITY);
+    for (i64 i = 0; i < blocks_; ++i) top = parts[i].range.max > top ? parts[i].range.max : top;
+    const double m = Range<T>{top, top}.shift();
+    double leaders = 0, rest = 0, total_entropy = 0;
+    for (i64 i = 0; i < blocks_; ++i) {
+      const Block& part = parts[i];
+      const double below = part.range.shift() - m;  // <= 0, but for blocks of -inf, whose sums are 0
+      if (part.range.max == top) {
+        leaders += part.sum.count;
+        rest += part.sum.rest;
+      } else {
+        const double total = part.sum.total();
+        rest += total == 0 ? 0.0 : exp(below) * total;
+      }
+      if (base_measure()) {
+        row.mass += part.measure.mass;
+        row.u += part.measure.u + (part.measure.mass == 0 ? 0.0 : part.measure.mass * -below);
+      }
+      if (entropy_ && part.sum.total() != 0) total_entropy += exp(below) * (part.entropy - below * part.sum.total());
+    }
+    row.max = m;
+    row.rest = rest + (leaders - 1);  // -1 for a row of -inf alone: lse is -inf, p is 0/0
+    row.log_sum = log1p(row.rest);
+    if (entropy_) row.entropy = row.log_sum + total_entropy / (1 + row.rest);
+    row.u += row.mass * row.log_sum;
+    return row;
+  }
+
+  double row(i64 r, bool split) {
+    const i64 label = p_.index ? p_.index[r] : 0;
+    const RowCoefficients k(k_, r);
+    const Place at = place(r);
+    if (label < 0 || (k.nothing() && !any(s_))) {
+      const double value = label == invalid_row ? NAN : 0.0;
+      Row none;
+      none.max = none.log_sum = none.entropy = value;
+      none.put(s_, r, value);
+      if (g_) fill<T>(g_, at.g, 1, p_.classes, T(value));
+      return value;
+    }
+    Block* parts = static_cast<Block*>(scratch(1, blocks_ * i64(sizeof(Block))));
+    T* kept = keep_ ? static_cast<T*>(scratch(0, p_.classes * i64(sizeof(T)))) : nullptr;
+    const auto sweep_all = [&](i64 begin, i64 end) {
+      for (i64 i = begin; i < end; ++i) sweep(at, i, parts[i], kept ? kept + i * block : nullptr);
+    };
+    split ? parallel(blocks_, 4, sweep_all) : sweep_all(0, blocks_);
+    Row row = merge(parts);
+    if (p_.index) row.z_label = one(at, label);
+    add_topk(p_, r, row, [&](i64 c) { return double(one(at, c)); });
+    if (argmax_) row.argmax = find(at, parts, T(row.max));
+    const double loss = row.loss(k);
+    row.put(s_, r, loss);
+    if (g_) {
+      const RowGradient d(row, k, k_.scale);
+      const auto write_all = [&](i64 begin, i64 end) {
+        for (i64 i = begin; i < end; ++i) gradient(at, i, parts[i], kept ? kept + i * block : nullptr, row, d);
+      };
+      split ? parallel(blocks_, 4, write_all) : write_all(0, blocks_);
+      const auto soft = [&](i64 c) { return double(element(p_.dense, at.t + c)); };
+      special_entries(p_, r, row, soft, [&](i64 c, double w) {
+        const T x = element(p_.logits, at.x + c), z = transform_one<T>(p_, x);
+        const double e = exp(double(z) - row.max);
+        const double value = d.entry(double(z), e, p_.index && c == label, w);
+        const T out = T(value * p_.scale * double(softcap_gradient_one<T>(p_, x)));
+        write(g_, at.g + c, 1, 1, &out);
+      });
+    }
+    return loss;
+  }
+
+  T element(const Array& a, i64 offset) const {
+    T x;
+    read(a, offset, 1, 1, &x);
+    return x;
+  }
+  T one(const Place& at, i64 k) const { return transform_one<T>(p_, element(p_.logits, at.x + k)); }
+
+  i64 find(const Place& at, const Block* parts, T top) const {
+    for (i64 i = 0; i < blocks_; ++i) {
+      if (parts[i].range.max != top) continue;
+      const T* z = logits(at, i);
+      for (i64 j = 0; j < size(i); ++j)
+        if (z[j] == top) return i * block + j;
+    }
+    return 0;
+  }
+
+  void gradient(const Place& at, i64 i, const Block& part, const T* e, const Row& row, const RowGradient& d) const {
+    const i64 n = size(i);
+    const bool direct = g_.dtype == dtype_of<T>::value;
+    T* out = direct ? reinterpret_cast<T*>(g_.data) + at.g + i * block
+                    : static_cast<T*>(scratch(4, block * i64(sizeof(T))));
+    const T* z = (!e || d.h != 0) ? logits(at, i) : nullptr;
+    if (!e) {
+      T* again = static_cast<T*>(scratch(5, block * i64(sizeof(T))));
+      block_exp<T>(z, n, part.range, again);
+      e = again;
+    }
+    const double below = part.range.shift() - row.max;
+    // of a block of -inf alone `below` may be anything, and its exponentials are 0
+    const double p = part.sum.total() == 0 ? 0.0 : d.inverse * exp(below);
+    Measure<T> w{};
+    if (base_measure()) w = measure(at, i);
+    block_gradient<T>(e, n, T(d.all * p * p_.scale), T(d.c * p_.scale), base_measure() ? &w : nullptr, out);
+    if (d.h != 0) block_entropy_gradient<T>(z, e, n, T(d.h * p * p_.scale), part.range.shift(), T(d.surprise - below), out);
+    if (p_.softcap != 0) block_softcap_gradient<T>(raw(at, i), n, T(p_.softcap), out);
+    if (!direct) write(g_, at.g + i * block, 1, n, out);
+  }
+
+  const Softmax& p_;
+  const Coefficients& k_;
+  const Statistics& s_;
+  const Array& g_;
+  const T* v_ = nullptr;
+  i64 blocks_ = 0;
+  bool transformed_ = false, entropy_ = false, argmax_ = false, keep_ = false;
+};
+
+}  // namespace XENT_ISA
+}  // namespace xent

@@ -1,0 +1,106 @@
+// The interface of the kernels: plain structs over addresses, no Python and no framework.
+#pragma once
+
+#include <stdint.h>
+
+namespace xent {
+
+using i64 = int64_t;
+
+enum class Dtype : int { f32 = 0, f64 = 1, bf16 = 2, f16 = 3 };
+
+// Element (o, k, i) of an outer × classes × inner array. Strides in elements, of any sign; zero where broadcast.
+struct Array {
+  char* data = nullptr;
+  Dtype dtype = Dtype::f32;
+  i64 outer = 0, cls = 0, inner = 0;
+
+  explicit operator bool() const { return data != nullptr; }
+};
+
+// A number for each row, or one for all of them.
+struct PerRow {
+  double value = 0;
+  const double* rows = nullptr;
+
+  double operator[](i64 row) const { return rows ? rows[row] : value; }
+};
+
+// Entries of `index` that are not classes.
+constexpr i64 skip_row = -1;     // never read; zero everywhere
+constexpr i64 invalid_row = -2;  // a label out of range: NaN everywhere
+
+// Softmax rows and their target. Row o·inner + i has logits x(o, ·, i); z = scale·softcap·tanh(x / softcap), or
+// scale·x where softcap is 0. The target is one class (`index`), a measure w_k = v_k·(alpha·t_k + beta), or both.
+struct Softmax {
+  i64 outer = 0, classes = 0, inner = 0;
+  Array logits;
+  double scale = 1, softcap = 0;
+  const i64* index = nullptr;  // [rows]: class, skip_row or invalid_row
+  bool measure = false;
+  Array dense;                         // t as an array
+  const i64* topk_index = nullptr;     // t as k classes a row, [rows, k]
+  const double* topk_value = nullptr;  // and their mass
+  i64 topk = 0;
+  const double* class_weight = nullptr;  // v, [classes]; null for ones
+  double alpha = 0, beta = 0;
+
+  i64 rows() const { return outer * inner; }
+};
+
+// loss_i = b·nll + c·u + l·lse + zeta·lse² + h·entropy, all of it times `scale` in the gradient.
+struct Coefficients {
+  PerRow b, c, l, zeta, h;
+  double scale = 1;
+};
+
+// Per-row results, each [rows] or null. lse = max + log_sum.
+struct Statistics {
+  double *max = nullptr, *log_sum = nullptr, *entropy = nullptr, *loss = nullptr;
+  i64* argmax = nullptr;
+};
+
+// What one instruction set provides.
+struct Kernels {
+  const char* name;
+  // Statistics and the sum of the losses over the rows; where `gradient` has data, the gradient in the same pass. With
+  // the coefficients times an upstream gradient it is the vector-Jacobian product of any of the statistics.
+  double (*softmax)(const Softmax&, const Coefficients&, const Statistics&, const Array& gradient);
+  // z - lse.
+  void (*log_softmax)(const Softmax&, const Array& out);
+  // Σ_k w_k per row, without touching the logits.
+  void (*softmax_mass)(const Softmax&, double* mass);
+};
+
+// The kernels in use: the best instruction set this processor has, or the one forced.
+const Kernels& kernels();
+// Force an instruction set by name; false if it was not built or the processor lacks it. "" picks the best.
+bool use_instruction_set(const char* name);
+// Names usable on this processor, best first, null-terminated.
+const char* const* instruction_sets();
+
+// labels.cpp
+struct Labels {
+  i64 kept = 0;        // rows that count
+  i64 first_bad = -1;  // first row whose label is neither a class nor ignored
+};
+// Checks labels and, where `out` is not null, writes class, skip_row or invalid_row.
+Labels resolve_labels(const i64* labels, i64 rows, i64 classes, bool has_ignore, i64 ignore, i64* out);
+
+// threads.cpp
+void set_threads(int n);
+int get_threads();
+// Runs body(context, begin, end) over pieces of [0, n) of at most `grain`, each starting at a multiple of it.
+void parallel_run(i64 n, i64 grain, void (*body)(void*, i64, i64), void* context);
+// A buffer of this thread, at least `bytes` long, 64-byte aligned, kept for the next call with the same slot.
+void* scratch(int slot, i64 bytes);
+
+// buffers.cpp
+void* acquire_buffer(i64 bytes);  // null if memory is short
+void release_buffer(void* data);
+void clear_buffers();
+i64 cached_buffer_bytes();
+void set_buffer_limit(i64 bytes);
+i64 buffer_limit();
+
+}  // namespace xent

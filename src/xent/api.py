@@ -1,0 +1,273 @@
+"""The public functions: each picks the front-end by the type of its first array and delegates."""
+
+from __future__ import annotations
+
+from typing import Any, Callable
+
+from . import _native
+from .errors import type_error, value_error
+from .frontends import frontend_for
+from .options import softmax_options
+
+
+def softmax_cross_entropy(
+    logits: Any,
+    labels: Any,
+    *,
+    axis: int = -1,
+    class_weight: Any = None,
+    sample_weight: Any = None,
+    label_smoothing: float = 0.0,
+    ignore_index: int | None = None,
+    temperature: float = 1.0,
+    softcap: float | None = None,
+    z_loss: float = 0.0,
+    reduction: str = "mean",
+    normalizer: Any = None,
+    return_stats: bool = False,
+    validate: bool = True,
+) -> Any:
+    """Softmax cross-entropy from logits.
+
+    For a row of logits x, with `z = softcap·tanh(x / softcap) / temperature`, `lse = log Σ_k exp z_k` and a target t:
+
+        loss_i = s_i·Σ_k v_k·((1 - ε)·t_k + ε/C)·(lse - z_k) + s_i·z_loss·lse²
+
+    where ε is `label_smoothing`, v the class weights and s the sample weights. With an integer label y, t is 1 at y and 0
+    elsewhere, and the unsmoothed term is weighted with v_y.
+
+    Args:
+        logits: float32, float64, bfloat16 or float16 array of any rank, unnormalised scores, C of them along `axis`.
+        labels: integers of the logits' shape without `axis` (class indices in [0, C)); or floats of the logits' shape (soft
+            targets, not normalised by this function); or `xent.TopK`.
+        axis: the class axis.
+        class_weight: [C], one weight a class, finite.
+        sample_weight: one weight a row: the batch shape, or 1 in place of an axis. Rows of weight 0 may hold anything.
+        label_smoothing: ε in [0, 1].
+        ignore_index: a label whose rows do not count; their logits are never read. None: no such label.
+        temperature: divides the logits, after the soft cap. Positive.
+        softcap: bounds the logits to (-softcap, softcap). None: no bound.
+        z_loss: weight of lse² (nats squared), which keeps logits from drifting; not weighted by class.
+        reduction: "mean": Σ s_i·loss_i / Σ s_i·m_i over the rows kept, m_i the class-weighted mass of the row's
+            unsmoothed target (1 for an integer label without class weights); "sum"; or "none": one loss a row.
+        normalizer: replaces the denominator of the mean, for gradient accumulation and global token counts.
+        return_stats: also return `Stats(lse, entropy, argmax)` per row, from the same pass.
+        validate: False skips the check that labels lie in range; such rows then give NaN.
+
+    Returns:
+        The loss in nats: float64 for float64 logits, else float32; a scalar, or the batch shape for "none". The mean of
+        nothing is 0. With `return_stats`, a pair (loss, Stats). On PyTorch the loss is differentiable, and so are
+        `lse` and `entropy`; the gradient has the logits' dtype.
+
+    Raises:
+        IndexError: a label out of range; the message names the first bad row.
+        ValueError, TypeError: shapes, dtypes or options that do not fit; the message names the argument and the remedy.
+
+    Example:
+        >>> import numpy as np, xent
+        >>> logits = np.array([[1.0, 2.0, 3.0], [1.0, 2.0, 0.5]])
+        >>> round(float(xent.softmax_cross_entropy(logits, np.array([2, 1]))), 6)
+        0.435984
+        >>> xent.softmax_cross_entropy(logits, np.array([2, -100]), ignore_index=-100, reduction="none").round(6)
+        array([0.407606, 0.      ])
+
+    Source: label smoothing is Szegedy et al. 2016 (arXiv:1512.00567), the z-loss de Brébisson and Vincent 2016
+    (arXiv:1604.08859), the soft cap Gemma 2 (arXiv:2408.00118); `torch.nn.functional.cross_entropy` is the nearest
+    function elsewhere.
+    """
+    options = softmax_options(axis, label_smoothing, ignore_index, temperature, softcap, z_loss, reduction)
+    return frontend_for(logits).softmax_cross_entropy(
+        logits,
+        labels,
+        options,
+        class_weight=class_weight,
+        sample_weight=sample_weight,
+        normalizer=normalizer,
+        return_stats=return_stats,
+        validate=validate,
+    )
+
+
+def softmax(logits: Any, axis: int = -1) -> Any:
+    """Probabilities `exp z_k / Σ_j exp z_j` along `axis`.
+
+    Args:
+        logits: float32, float64, bfloat16 or float16 array of any rank.
+        axis: the class axis.
+
+    Returns:
+        An array of the logits' shape and dtype, computed in at least float32. A row of -inf alone gives NaN.
+
+    Raises:
+        ValueError, TypeError: an axis that does not exist, a dtype that is not a float.
+
+    Example:
+        >>> import numpy as np, xent
+        >>> xent.softmax(np.array([1.0, 2.0, 3.0])).round(4)
+        array([0.09  , 0.2447, 0.6652])
+
+    Source: `scipy.special.softmax`, `torch.softmax`.
+    """
+    return frontend_for(logits).softmax(logits, axis)
+
+
+def log_softmax(logits: Any, axis: int = -1) -> Any:
+    """Log-probabilities `z_k - log Σ_j exp z_j` along `axis`, in nats.
+
+    Args:
+        logits: float32, float64, bfloat16 or float16 array of any rank.
+        axis: the class axis.
+
+    Returns:
+        An array of the logits' shape and dtype, computed in at least float32.
+
+    Raises:
+        ValueError, TypeError: an axis that does not exist, a dtype that is not a float.
+
+    Example:
+        >>> import numpy as np, xent
+        >>> xent.log_softmax(np.array([1.0, 2.0, 3.0])).round(4)
+        array([-2.4076, -1.4076, -0.4076])
+
+    Source: `scipy.special.log_softmax`, `torch.log_softmax`.
+    """
+    return frontend_for(logits).log_softmax(logits, axis)
+
+
+def logsumexp(logits: Any, axis: int = -1) -> Any:
+    """`log Σ_k exp z_k` along `axis`, without overflow.
+
+    Args:
+        logits: float32, float64, bfloat16 or float16 array of any rank.
+        axis: the axis that is summed and dropped.
+
+    Returns:
+        An array of the logits' dtype, computed in at least float32. A row of -inf alone gives -inf.
+
+    Raises:
+        ValueError, TypeError: an axis that does not exist, a dtype that is not a float.
+
+    Example:
+        >>> import numpy as np, xent
+        >>> float(xent.logsumexp(np.array([1000.0, 1000.0])).round(6))
+        1000.693147
+
+    Source: `scipy.special.logsumexp`, `torch.logsumexp`.
+    """
+    return frontend_for(logits).logsumexp(logits, axis)
+
+
+def value_and_grad(
+    loss_fn: Callable[..., Any], argnums: int | tuple[int, ...] = 0, has_aux: bool = False
+) -> Callable[..., tuple[Any, Any]]:
+    """A function that returns the value of `loss_fn` and its gradient.
+
+    On PyTorch tensors any function can be differentiated. On NumPy arrays, which know no derivatives, `loss_fn` is one of
+    xent's losses, or a function that returns what one of them returned; the gradient is to the logits, and comes from the
+    same pass as the loss.
+
+    Args:
+        loss_fn: gives a scalar loss, or with `has_aux` a tuple whose first item is one.
+        argnums: position of the argument, or of the arguments, to differentiate by.
+        has_aux: whether `loss_fn` returns more than the loss, as with `return_stats=True`.
+
+    Returns:
+        A function of the same arguments that returns (value, gradient); the gradient has the argument's shape and dtype,
+        and is a tuple for a tuple of `argnums`.
+
+    Raises:
+        TypeError, ValueError: from the returned function, where a NumPy function cannot be differentiated.
+
+    Example:
+        >>> import numpy as np, xent
+        >>> loss_and_grad = xent.value_and_grad(xent.softmax_cross_entropy)
+        >>> loss, grad = loss_and_grad(np.array([[0.0, 0.0]]), np.array([1]))
+        >>> float(round(loss, 6)), grad.tolist()
+        (0.693147, [[0.5, -0.5]])
+
+    Source: the shape of `jax.value_and_grad`.
+    """
+    first = argnums if isinstance(argnums, int) else (argnums or (0,))[0]
+
+    def wrapped(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
+        if not -len(args) <= first < len(args):
+            raise value_error(
+                "argnums", f"positions among {len(args)} positional arguments", repr(argnums), "Count from 0."
+            )
+        frontend = frontend_for(args[first], f"argument {first}")
+        return frontend.value_and_grad(loss_fn, argnums, has_aux, args, kwargs)  # type: ignore[no-any-return]
+
+    return wrapped
+
+
+def set_num_threads(n: int) -> None:
+    """Sets how many threads a native kernel uses.
+
+    Args:
+        n: at least 1. Results do not depend on it.
+
+    Raises:
+        TypeError, ValueError: `n` is not a positive integer.
+
+    Example:
+        >>> import xent
+        >>> xent.set_num_threads(xent.get_num_threads())
+
+    Source: `torch.set_num_threads`.
+    """
+    if not isinstance(n, int) or isinstance(n, bool):
+        raise type_error("n", "an integer", type(n).__name__, "Pass a positive int.")
+    if not 1 <= n <= 1024:
+        raise value_error("n", "an integer in [1, 1024]", repr(n), "Pass the number of cores to use.")
+    _native.set_threads(n)
+
+
+def get_num_threads() -> int:
+    """How many threads a native kernel uses; at first, the processors this process may run on.
+
+    Example:
+        >>> import xent
+        >>> xent.get_num_threads() >= 1
+        True
+
+    Source: `torch.get_num_threads`.
+    """
+    return int(_native.get_threads())
+
+
+def clear_cache() -> None:
+    """Gives the memory of unused gradient buffers back to the system.
+
+    Buffers of 1 MiB and more are kept for reuse when their array dies, because first-touch page faults cost more than the
+    arithmetic of a loss. At most 2 GiB, and at most an eighth of the machine's memory, lie unused.
+
+    Example:
+        >>> import xent
+        >>> xent.clear_cache()
+
+    Source: `torch.cuda.empty_cache`.
+    """
+    _native.clear_buffers()
+
+
+def show_config() -> str:
+    """What this installation computes with, one fact a line: instruction set, threads, buffers kept.
+
+    Example:
+        >>> import xent
+        >>> print(xent.show_config().splitlines()[1].split(":")[0])
+        instruction set
+
+    Source: `numpy.show_config`.
+    """
+    from importlib.metadata import version
+
+    sets = ", ".join(_native.instruction_sets())
+    return "\n".join(
+        (
+            f"xent: {version('xent')}",
+            f"instruction set: {_native.instruction_set()} (of {sets})",
+            f"threads: {_native.get_threads()}",
+            f"buffers kept: {_native.cached_buffer_bytes()} of at most {_native.buffer_limit()} bytes",
+        )
+    )

@@ -1,0 +1,38 @@
+"""Front-ends: convert arrays of one framework, register the derivative, call. Found by the type of the logits."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+from typing import Any
+
+from ..errors import type_error
+
+# The root module of an array's type, and the front-end that serves it.
+_FRONTENDS = {"numpy": "numpy", "ml_dtypes": "numpy", "builtins": "numpy", "torch": "torch"}
+_by_type: dict[type, ModuleType] = {}
+
+
+def frontend_for(array: Any, argument: str = "logits") -> ModuleType:
+    """The front-end of an array. A framework is touched only if the array came from it.
+
+    Raises:
+        TypeError: no front-end knows the array's type.
+    """
+    kind = type(array)
+    found = _by_type.get(kind)
+    if found is None:
+        for base in kind.__mro__:
+            name = _FRONTENDS.get(base.__module__.partition(".")[0])
+            if name is not None and base is not object:
+                break
+        else:
+            raise type_error(
+                argument,
+                "a NumPy array or a torch.Tensor",
+                f"{kind.__module__}.{kind.__qualname__}",
+                "Convert it, for example with numpy.asarray.",
+            )
+        found = importlib.import_module(f"{__name__}.{name}")
+        _by_type[kind] = found
+    return found

@@ -1,0 +1,201 @@
+"""NumPy: values directly; gradients through `value_and_grad`, which records the loss that a function calls."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import Any, Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import type_error, value_error
+from ..kernels.native import ITEM_SIZES, Memory, RowCoefficients, SoftmaxRows, Strided, address, pooled
+from ..labels import TopK
+from ..losses import SoftmaxLoss, Stats, TopKArrays
+from ..options import SoftmaxOptions
+from ..problem import LabelShape, SoftmaxProblem, class_axis, check_logits_dtype, softmax_problem
+
+Array = NDArray[Any]
+
+
+def as_array(argument: str, value: Any) -> Array:
+    """An ndarray in native byte order, aligned, without hidden meaning."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise type_error(
+            argument, "a plain array", "a masked array", "Mask rows with ignore_index or sample_weight instead."
+        )
+    array = np.asarray(value)
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    return array
+
+
+def strided(array: Array) -> Strided:
+    """The memory of an array; one that no strides in elements describe is copied."""
+    size = array.itemsize
+    if not array.flags.aligned or any(step % size for step in array.strides):
+        array = np.ascontiguousarray(array)
+    return Strided(address(array), array.dtype.name, array.shape, tuple(s // size for s in array.strides), array)
+
+
+def memory(array: Array, axis: int) -> Memory:
+    """The rows of an array along `axis`; copied where they are not evenly spaced."""
+    found = strided(array)
+    layout = found.layout(axis)
+    if layout is None:
+        found = strided(np.ascontiguousarray(array))
+        layout = found.layout(axis)
+    if layout is None:
+        raise RuntimeError("a contiguous array has a row layout")
+    return Memory(found, layout)
+
+
+def empty_like_rows(rows: Memory, axis: int, dtype: np.dtype[Any]) -> tuple[Array, Memory]:
+    """An uninitialised array of the logits' shape and memory order, large ones from the pool."""
+    shape = rows.array.shape
+    flat = pooled(int(np.prod(shape, dtype=np.int64)) * ITEM_SIZES[dtype.name]).view(dtype)
+    if rows.layout.class_stride == 1:  # classes side by side, as in channels-last images
+        out = np.moveaxis(flat.reshape(shape[:axis] + shape[axis + 1 :] + (shape[axis],)), -1, axis)
+    else:
+        out = flat.reshape(shape)
+    return out, memory(out, axis)
+
+
+class _Recorder:
+    """The losses that a function computed, each with a way to its gradient."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, Any, Callable[[], Array]]] = []
+
+    def add(self, result: Any, argument: Any, gradient: Callable[[], Array]) -> None:
+        self.calls.append((result, argument, gradient))
+
+
+_recorder: ContextVar[_Recorder | None] = ContextVar("xent_recorder", default=None)
+
+
+def value_and_grad(
+    loss_fn: Callable[..., Any], argnums: int | tuple[int, ...], has_aux: bool, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Any, Any]:
+    """Value and gradient of a function that returns one of this library's losses as it came."""
+    recorder = _Recorder()
+    token = _recorder.set(recorder)
+    try:
+        out = loss_fn(*args, **kwargs)
+    finally:
+        _recorder.reset(token)
+    loss = out[0] if has_aux else out
+    call = next((c for c in recorder.calls if c[0] is loss), None)
+    if call is None:
+        raise type_error(
+            "loss_fn",
+            "a function of NumPy arrays that returns what one of xent's losses returned",
+            type(loss).__name__,
+            "Return the loss as it came (with has_aux=True in front of a tuple), or use torch or JAX arrays, which "
+            "differentiate any function.",
+        )
+    if np.ndim(loss) != 0:
+        raise value_error(
+            "loss_fn", "a scalar loss", f"an array of shape {np.shape(loss)}", "Use reduction='mean' or 'sum'."
+        )
+    wanted = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    for at in wanted:
+        if not -len(args) <= at < len(args):
+            raise value_error("argnums", f"positions among {len(args)} positional arguments", repr(at), "Count from 0.")
+        if args[at] is not call[1]:
+            raise value_error(
+                "argnums",
+                "the position of the logits",
+                repr(at),
+                "On NumPy arrays the gradient is to the logits, passed on to the loss as they came.",
+            )
+    gradients = tuple(call[2]() for _ in wanted)
+    return out, gradients[0] if isinstance(argnums, int) else gradients
+
+
+def _scalar(value: float, problem: SoftmaxProblem) -> Any:
+    return np.dtype(problem.accumulate).type(value)
+
+
+def softmax_cross_entropy(
+    logits: Any,
+    labels: Any,
+    options: SoftmaxOptions,
+    *,
+    class_weight: Any,
+    sample_weight: Any,
+    normalizer: Any,
+    return_stats: bool,
+    validate: bool,
+) -> Any:
+    x = as_array("logits", logits)
+    target = TopK(as_array("labels.indices", labels.indices), as_array("labels.values", labels.values)) if isinstance(
+        labels, TopK
+    ) else as_array("labels", labels)
+    described = target.indices if isinstance(target, TopK) else target
+    problem = softmax_problem(
+        x.shape, x.dtype.name, options.axis, LabelShape(described.shape, described.dtype.name, isinstance(target, TopK))
+    )
+    rows = memory(x, problem.axis)
+    loss = SoftmaxLoss(
+        problem,
+        options,
+        rows,
+        flat_labels(target, problem),
+        class_weight=None if class_weight is None else as_array("class_weight", class_weight),
+        sample_weight=None if sample_weight is None else as_array("sample_weight", sample_weight),
+        normalizer=normalizer,
+        validate=validate,
+    )
+    recorder = _recorder.get()
+    gradient = into = None
+    if recorder is not None and options.reduction != "none":
+        gradient, into = empty_like_rows(rows, problem.axis, x.dtype)
+    out = loss.run(into, statistics=return_stats)
+    shape, dtype = problem.batch_shape, np.dtype(problem.accumulate)
+    value = _scalar(out.total, problem) if out.loss is None else out.loss.astype(dtype).reshape(shape)
+    if recorder is not None:
+        recorder.add(value, logits, lambda: gradient)
+    if not return_stats:
+        return value
+    return value, Stats(out.lse.astype(dtype).reshape(shape), out.entropy.astype(dtype).reshape(shape), out.argmax.reshape(shape))
+
+
+def flat_labels(target: Array | TopK, problem: SoftmaxProblem) -> Array | TopKArrays | Memory:
+    """Labels as `SoftmaxLoss` takes them."""
+    if isinstance(target, TopK):
+        k = target.indices.shape[-1]
+        return TopKArrays(
+            np.ascontiguousarray(target.indices, np.int64).reshape(-1, k),
+            np.ascontiguousarray(target.values, np.float64).reshape(-1, target.values.shape[-1]),
+        )
+    if problem.target == "dense":
+        return memory(target, problem.axis)
+    return np.ascontiguousarray(target, np.int64).reshape(-1)
+
+
+def _rows(logits: Any, axis: int) -> tuple[Array, int, Memory]:
+    x = as_array("logits", logits)
+    check_logits_dtype(x.dtype.name)
+    at = class_axis(x.shape, axis)
+    return x, at, memory(x, at)
+
+
+def softmax(logits: Any, axis: int) -> Array:
+    x, at, rows = _rows(logits, axis)
+    out, into = empty_like_rows(rows, at, x.dtype)
+    SoftmaxRows(rows).run(RowCoefficients(l=1.0), into)
+    return out
+
+
+def log_softmax(logits: Any, axis: int) -> Array:
+    x, at, rows = _rows(logits, axis)
+    out, into = empty_like_rows(rows, at, x.dtype)
+    SoftmaxRows(rows).log_softmax(into)
+    return out
+
+
+def logsumexp(logits: Any, axis: int) -> Any:
+    x, at, rows = _rows(logits, axis)
+    out = SoftmaxRows(rows).run(RowCoefficients(l=1.0), rows=True)
+    return out.loss.astype(x.dtype).reshape(x.shape[:at] + x.shape[at + 1 :])[()]

@@ -1,0 +1,420 @@
+"""PyTorch: CPU tensors go to the native kernels as they lie in memory; all others to the reference, in torch operations."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..kernels import reference
+from ..errors import label_error
+from ..kernels.native import (
+    ITEM_SIZES,
+    POOLED_BYTES,
+    Memory,
+    PerRow,
+    RowCoefficients,
+    SoftmaxRows,
+    Strided,
+    pooled,
+    resolve_labels,
+)
+from ..labels import TopK
+from ..losses import SoftmaxLoss, Stats, TopKArrays, check_normalizer
+from ..options import SoftmaxOptions
+from ..plan import softmax_plan
+from ..problem import (
+    LabelShape,
+    SoftmaxProblem,
+    check_class_weight,
+    check_logits_dtype,
+    check_sample_weight,
+    class_axis,
+    softmax_problem,
+)
+
+DTYPE_NAMES = {
+    getattr(torch, name): name
+    for name in (
+        "float32 float64 float16 bfloat16 int8 int16 int32 int64 uint8 uint16 uint32 uint64 bool complex64 complex128"
+    ).split()
+}
+TORCH_DTYPES = {name: dtype for dtype, name in DTYPE_NAMES.items()}
+_LOGITS_ONLY = frozenset({"logits"})
+_NOTHING: frozenset[str] = frozenset()
+
+
+def dtype_name(tensor: Tensor) -> str:
+    return DTYPE_NAMES.get(tensor.dtype) or str(tensor.dtype)
+
+
+def strided(tensor: Tensor) -> Strided:
+    """The memory of a CPU tensor."""
+    return Strided(tensor.data_ptr(), DTYPE_NAMES[tensor.dtype], tuple(tensor.shape), tensor.stride(), tensor)
+
+
+def memory(tensor: Tensor, axis: int) -> Memory:
+    """The rows of a tensor along `axis`; copied where they are not evenly spaced."""
+    found = strided(tensor)
+    layout = found.layout(axis)
+    if layout is None:
+        found = strided(tensor.contiguous())
+        layout = found.layout(axis)
+    if layout is None:
+        raise RuntimeError("a contiguous tensor has a row layout")
+    return Memory(found, layout)
+
+
+def empty_like_rows(rows: Memory, axis: int) -> tuple[Tensor, Memory]:
+    """An uninitialised tensor of the logits' shape, dtype and memory order, large ones from the pool."""
+    shape, dtype = rows.array.shape, TORCH_DTYPES[rows.array.dtype]
+    side_by_side = rows.layout.class_stride == 1 and axis != len(shape) - 1  # as in channels-last images
+    order = shape[:axis] + shape[axis + 1 :] + (shape[axis],) if side_by_side else shape
+    nbytes = math.prod(shape) * ITEM_SIZES[rows.array.dtype]
+    if nbytes < POOLED_BYTES:
+        out = torch.empty(order, dtype=dtype)
+    else:
+        out = torch.from_numpy(pooled(nbytes)).view(dtype).view(order)
+    if side_by_side:
+        out = out.movedim(-1, axis)
+    return out, memory(out, axis)
+
+
+class Namespace:
+    """The array API in torch's words, for the reference."""
+
+    bool, nan = torch.bool, math.nan
+    exp, log1p, tanh, isfinite, argmax, arange = torch.exp, torch.log1p, torch.tanh, torch.isfinite, torch.argmax, torch.arange
+    where, sum, all, zeros, ones = torch.where, torch.sum, torch.all, torch.zeros, torch.ones
+    zeros_like, ones_like, moveaxis = torch.zeros_like, torch.ones_like, torch.movedim
+    expand_dims, take_along_axis = torch.unsqueeze, torch.take_along_dim
+
+
+def is_plain(tensor: Tensor) -> bool:
+    """Whether a tensor is ordinary memory of the CPU: no other device, subclass, tracer or sparse layout."""
+    return (
+        (type(tensor) is Tensor or type(tensor) is torch.nn.Parameter)
+        and tensor.is_cpu
+        and tensor.layout is torch.strided
+        and not tensor.is_conj()
+        and not tensor.is_neg()
+        and torch._C._functorch.peek_interpreter_stack() is None
+    )
+
+
+def numpy_of(tensor: Tensor | None) -> Any:
+    """Small arrays (weights, labels) as NumPy, without a copy where the dtype exists there."""
+    if tensor is None:
+        return None
+    tensor = tensor.detach()
+    return (tensor.double() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor).numpy()
+
+
+def as_tensor(value: Any, like: Tensor) -> Tensor:
+    return value if isinstance(value, Tensor) else torch.as_tensor(value, device=like.device)
+
+
+_NAMESPACE = Namespace()
+
+
+def cotangent(upstream: Tensor | None) -> PerRow:
+    """An upstream gradient as a number, or flat float64."""
+    if upstream is None:
+        return 0.0
+    if upstream.ndim == 0:
+        return float(upstream)
+    return upstream.detach().to(torch.float64).contiguous().view(-1).numpy()  # type: ignore[no-any-return]
+
+
+def flat_labels(labels: Tensor | TopK, problem: SoftmaxProblem) -> Any:
+    """Labels as `SoftmaxLoss` takes them."""
+    if isinstance(labels, TopK):
+        indices, values = labels.indices.detach(), labels.values.detach()
+        return TopKArrays(
+            indices.to(torch.int64).contiguous().view(-1, indices.shape[-1]).numpy(),
+            values.to(torch.float64).contiguous().view(-1, values.shape[-1]).numpy(),
+        )
+    if problem.target == "dense":
+        return memory(labels.detach(), problem.axis)
+    return labels.to(torch.int64).contiguous().view(-1).numpy()
+
+
+class SoftmaxCrossEntropy(torch.autograd.Function):
+    """(loss, lse, entropy, argmax); the last three are None unless asked for.
+
+    A scalar loss makes its gradient in the forward pass and hands it over to the first backward; a later backward, and
+    one of a loss per row, makes it again from the logits.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, call: _Call) -> Any:
+        ctx.save_for_backward(logits)
+        ctx.set_materialize_grads(False)
+        ctx.call = call
+        ctx.gradient, results = call.run(logits, gradient=call.one_pass)
+        if len(results) == 1:
+            return results[0]
+        ctx.mark_non_differentiable(results[3])
+        return results
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor | None) -> Any:
+        call, gradient = ctx.call, ctx.gradient
+        if torch.is_grad_enabled():  # a graph of the gradient is wanted
+            return call.differentiable_vjp(*ctx.saved_tensors, upstream), None
+        ctx.gradient = None
+        loss_only = len(upstream) == 1 or (upstream[1] is None and upstream[2] is None)
+        if gradient is None or not loss_only or upstream[0] is None:
+            return call.vjp(*ctx.saved_tensors, upstream), None
+        g = float(upstream[0])
+        if g == 1.0:
+            return gradient, None
+        if gradient.dtype in (torch.float32, torch.float64):
+            return gradient.mul_(g), None
+        return call.vjp(*ctx.saved_tensors, upstream), None  # half precision: round once, after scaling
+
+
+class _Call:
+    """One call of softmax cross-entropy, with what its derivatives need."""
+
+    __slots__ = ("problem", "options", "loss", "rows", "one_pass", "return_stats", "arguments", "dtype")
+
+    def __init__(self, problem: SoftmaxProblem, options: SoftmaxOptions, arguments: tuple[Any, ...]) -> None:
+        self.problem, self.options, self.arguments = problem, options, arguments
+        self.dtype = TORCH_DTYPES[problem.accumulate]
+        self.return_stats = False
+        self.one_pass = False
+
+    def prepare(self, logits: Tensor, validate: bool) -> None:
+        labels, class_weight, sample_weight, normalizer = self.arguments
+        self.rows = memory(logits, self.problem.axis)
+        self.loss = SoftmaxLoss(
+            self.problem,
+            self.options,
+            self.rows,
+            flat_labels(labels, self.problem),
+            class_weight=numpy_of(class_weight),
+            sample_weight=numpy_of(sample_weight),
+            normalizer=normalizer,
+            validate=validate,
+        )
+
+    def run(self, logits: Tensor, gradient: bool) -> tuple[Tensor | None, tuple[Tensor, ...]]:
+        out, into = empty_like_rows(self.rows, self.problem.axis) if gradient else (None, None)
+        results = self.loss.run(into, statistics=self.return_stats)
+        if results.loss is None:
+            loss = torch.scalar_tensor(results.total, dtype=self.dtype)
+        else:
+            loss = self.per_row(results.loss)
+        if not self.return_stats:
+            return out, (loss,)
+        shape = self.problem.batch_shape
+        return out, (loss, self.per_row(results.lse), self.per_row(results.entropy), torch.from_numpy(results.argmax).view(shape))
+
+    def per_row(self, values: Any) -> Tensor:
+        return torch.from_numpy(values).to(self.dtype).view(self.problem.batch_shape)
+
+    def vjp(self, logits: Tensor, upstream: tuple[Tensor | None, ...]) -> Tensor:
+        out, into = empty_like_rows(self.rows, self.problem.axis)
+        loss, lse, entropy = (*upstream, None, None, None)[:3]
+        self.loss.gradient(into, cotangent(loss), lse=cotangent(lse), entropy=cotangent(entropy))
+        return out
+
+    def differentiable_vjp(self, logits: Tensor, upstream: tuple[Tensor | None, ...]) -> Tensor:
+        outputs = self.reference(logits)
+        chosen = [(out, g) for out, g in zip(outputs, upstream) if g is not None and out.requires_grad]
+        (gradient,) = torch.autograd.grad([c[0] for c in chosen], logits, [c[1] for c in chosen], create_graph=True)
+        return gradient
+
+    def checked_reference(self, logits: Tensor, validate: bool) -> tuple[Tensor, ...]:
+        """The reference, after the checks of values that the native path makes, where values can be read."""
+        labels, *weights, normalizer = self.arguments
+        class_weight, sample_weight = weights
+        if class_weight is not None:
+            check_class_weight(tuple(class_weight.shape), self.problem.classes)
+        if sample_weight is not None:
+            check_sample_weight(tuple(sample_weight.shape), self.problem.batch_shape)
+        normalizer = check_normalizer(normalizer, self.options.reduction)
+        self.arguments = (labels, *weights, normalizer)
+        if validate and logits.is_cpu and isinstance(labels, Tensor) and is_plain(labels) and self.problem.target == "index":
+            flat = flat_labels(labels, self.problem)
+            bad = resolve_labels(flat, self.problem.classes, self.options.ignore_index)[2]
+            if bad >= 0:
+                raise label_error("labels", bad, int(flat[bad]), self.problem.classes)
+        return self.reference(logits)
+
+    def reference(self, logits: Tensor) -> tuple[Tensor, ...]:
+        labels, class_weight, sample_weight, normalizer = self.arguments
+        if isinstance(labels, TopK):
+            labels = (labels.indices.long(), labels.values.to(self.dtype))
+        elif self.problem.target == "index":
+            labels = labels.long()
+        else:
+            labels = labels.to(self.dtype)
+        loss, stats = reference.softmax_cross_entropy(
+            _NAMESPACE,
+            self.problem,
+            self.options,
+            logits.to(self.dtype),
+            labels,
+            class_weight=None if class_weight is None else class_weight.to(self.dtype),
+            sample_weight=None if sample_weight is None else sample_weight.to(self.dtype),
+            normalizer=normalizer,
+        )
+        return loss, stats.lse, stats.entropy, stats.argmax
+
+
+def softmax_cross_entropy(
+    logits: Tensor,
+    labels: Any,
+    options: SoftmaxOptions,
+    *,
+    class_weight: Any,
+    sample_weight: Any,
+    normalizer: Any,
+    return_stats: bool,
+    validate: bool,
+) -> Any:
+    if isinstance(labels, TopK):
+        target: Any = TopK(as_tensor(labels.indices, logits), as_tensor(labels.values, logits))
+        described, tensors = target.indices, [("labels", target.values)]
+    else:
+        described = target = as_tensor(labels, logits)
+        tensors = [("labels", target)]
+    problem = softmax_problem(
+        tuple(logits.shape),
+        dtype_name(logits),
+        options.axis,
+        LabelShape(tuple(described.shape), dtype_name(described), target is not described),
+    )
+    if class_weight is not None:
+        class_weight = as_tensor(class_weight, logits)
+        tensors.append(("class_weight", class_weight))
+    if sample_weight is not None:
+        sample_weight = as_tensor(sample_weight, logits)
+        tensors.append(("sample_weight", sample_weight))
+    wants = _wants(logits, tensors)
+    plan = softmax_plan(
+        plain_memory=is_plain(logits) and all(is_plain(t) for _, t in tensors),
+        wants=wants,
+        scalar=options.reduction != "none",
+    )
+    call = _Call(problem, options, (target, class_weight, sample_weight, normalizer))
+    call.return_stats = return_stats
+    if plan.kernel == "reference":
+        loss, *stats = call.checked_reference(logits, validate)
+    else:
+        call.prepare(logits, validate)
+        call.one_pass = plan.gradient_in_forward
+        if wants:
+            results = SoftmaxCrossEntropy.apply(logits, call)
+        else:
+            results = call.run(logits, gradient=False)[1]
+            if not return_stats:
+                return results[0]
+        if not return_stats:
+            return results
+        loss, *stats = results
+    return (loss, Stats(*stats)) if return_stats else loss
+
+
+def _wants(logits: Tensor, others: list[tuple[str, Tensor]]) -> frozenset[str]:
+    if not torch.is_grad_enabled():
+        return _NOTHING
+    if any(tensor.requires_grad for _, tensor in others):
+        names = {name for name, tensor in others if tensor.requires_grad}
+        return frozenset(names | {"logits"} if logits.requires_grad else names)
+    return _LOGITS_ONLY if logits.requires_grad else _NOTHING
+
+
+class LogSumExp(torch.autograd.Function):
+    """log Σ exp along an axis; its gradient is the softmax."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, axis: int) -> Tensor:
+        ctx.save_for_backward(logits)
+        ctx.axis = axis
+        rows = memory(logits, axis)
+        out = SoftmaxRows(rows).run(RowCoefficients(l=1.0), rows=True)
+        return torch.from_numpy(out.loss).to(logits.dtype).view(logits.shape[:axis] + logits.shape[axis + 1 :])
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> Any:
+        (logits,) = ctx.saved_tensors
+        return upstream.unsqueeze(ctx.axis) * softmax(logits, ctx.axis), None
+
+
+class Softmax(torch.autograd.Function):
+    """exp z / Σ exp z along an axis."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, axis: int) -> Tensor:
+        rows = memory(logits, axis)
+        out, into = empty_like_rows(rows, axis)
+        SoftmaxRows(rows).run(RowCoefficients(l=1.0), into)
+        ctx.save_for_backward(out)
+        ctx.axis = axis
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> Any:
+        (p,) = ctx.saved_tensors
+        g = p * upstream
+        return g - p * g.sum(ctx.axis, keepdim=True), None
+
+
+class LogSoftmax(torch.autograd.Function):
+    """z - log Σ exp z along an axis."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, axis: int) -> Tensor:
+        rows = memory(logits, axis)
+        out, into = empty_like_rows(rows, axis)
+        SoftmaxRows(rows).log_softmax(into)
+        ctx.save_for_backward(out)
+        ctx.axis = axis
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> Any:
+        (log_p,) = ctx.saved_tensors
+        return upstream - log_p.exp() * upstream.sum(ctx.axis, keepdim=True), None
+
+
+def _along_axis(function: Any, fallback: Any, logits: Tensor, axis: int) -> Tensor:
+    check_logits_dtype(dtype_name(logits))
+    at = class_axis(tuple(logits.shape), axis)
+    if is_plain(logits) and logits.shape[at] > 0:
+        return function.apply(logits, at)  # type: ignore[no-any-return]
+    return fallback(logits, at)  # type: ignore[no-any-return]
+
+
+def softmax(logits: Tensor, axis: int) -> Tensor:
+    return _along_axis(Softmax, torch.softmax, logits, axis)
+
+
+def log_softmax(logits: Tensor, axis: int) -> Tensor:
+    return _along_axis(LogSoftmax, torch.log_softmax, logits, axis)
+
+
+def logsumexp(logits: Tensor, axis: int) -> Tensor:
+    return _along_axis(LogSumExp, torch.logsumexp, logits, axis)
+
+
+def value_and_grad(
+    loss_fn: Any, argnums: int | tuple[int, ...], has_aux: bool, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Any, Any]:
+    """Value and gradient of any function of tensors."""
+    wanted = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    leaves = list(args)
+    for at in wanted:
+        leaves[at] = leaves[at].detach().requires_grad_()
+    with torch.enable_grad():
+        out = loss_fn(*leaves, **kwargs)
+    loss = out[0] if has_aux else out
+    gradients = torch.autograd.grad(loss, [leaves[at] for at in wanted])
+    loss = loss.detach()
+    return ((loss, *out[1:]) if has_aux else loss), gradients[0] if isinstance(argnums, int) else gradients

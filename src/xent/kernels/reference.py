@@ -1,0 +1,134 @@
+"""The slow, obvious implementation, on the array API: the fallback where no kernel fits and the oracle of every kernel.
+
+It is written so that an automatic differentiation of it gives right gradients: no NaN comes from a branch that is not taken.
+Logits have their class axis last. `xp` is a namespace of the array API standard; frameworks whose names differ pass a
+small adapter.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from ..formulas import softmax_coefficients, uses_measure
+from ..options import SoftmaxOptions
+from ..problem import SoftmaxProblem
+
+
+class Statistics(NamedTuple):
+    """Per row: `lse`, `nll` of the label, `u` and `mass` of the target measure, `entropy`, `argmax`."""
+
+    lse: Any
+    nll: Any
+    u: Any
+    mass: Any
+    entropy: Any
+    argmax: Any
+
+
+def transform(xp: Any, x: Any, temperature: float, softcap: float | None) -> Any:
+    """z from raw logits: the soft cap first, then the temperature."""
+    if softcap is not None:
+        x = softcap * xp.tanh(x / softcap)
+    return x if temperature == 1.0 else x / temperature
+
+
+def finite_where(xp: Any, zero: Any, x: Any) -> Any:
+    """`x`, made 0 where it is not finite and its factor is 0: 0·inf is 0, in value and derivative."""
+    return xp.where(zero & ~xp.isfinite(x), xp.zeros_like(x), x)
+
+
+def statistics(xp: Any, z: Any, *, index: Any = None, measure: Any = None) -> Statistics:
+    """Row statistics of logits `z` `[..., C]`.
+
+    Args:
+        index: class of each row, valid everywhere; or None.
+        measure: w `[..., C]`; or None.
+    """
+    best = xp.argmax(z, axis=-1)
+    leader = xp.expand_dims(best, -1)
+    top = xp.take_along_axis(z, leader, -1)
+    classes = xp.arange(z.shape[-1])
+    # the leader's own term, which is 1, stays out of the sum: log1p keeps what is left beside it
+    rest = xp.sum(xp.where(classes == leader, xp.zeros_like(z), xp.exp(z - top)), axis=-1)
+    top = top[..., 0]
+    log_sum = xp.log1p(rest)
+    nll = u = mass = None
+    if index is not None:
+        nll = (top - xp.take_along_axis(z, xp.expand_dims(index, -1), -1)[..., 0]) + log_sum
+    if measure is not None:
+        gap = finite_where(xp, measure == 0, top[..., None] - z)
+        mass = xp.sum(measure, axis=-1)
+        u = xp.sum(measure * gap, axis=-1) + mass * log_sum
+    p = xp.exp((z - top[..., None]) - log_sum[..., None])
+    entropy = xp.sum(p * finite_where(xp, p == 0, (top[..., None] - z) + log_sum[..., None]), axis=-1)
+    return Statistics(top + log_sum, nll, u, mass, entropy, best)
+
+
+def softmax_cross_entropy(
+    xp: Any,
+    problem: SoftmaxProblem,
+    options: SoftmaxOptions,
+    logits: Any,
+    labels: Any,
+    *,
+    class_weight: Any = None,
+    sample_weight: Any = None,
+    normalizer: Any = None,
+) -> tuple[Any, Statistics]:
+    """The loss, reduced, and the statistics of each row.
+
+    Args:
+        logits: of `problem.shape`, in the dtype to compute in.
+        labels: class indices (any integer dtype; out of range gives NaN), soft targets, or a pair (indices, values) of
+            top-k targets.
+    """
+    x = xp.moveaxis(logits, problem.axis, -1)
+    s = 1.0 if sample_weight is None else sample_weight
+    classes = problem.classes
+    index = measure = invalid = None
+    dropped = xp.zeros(problem.batch_shape, dtype=xp.bool)
+    label_weight: Any = 1.0
+    v = xp.ones(classes, dtype=x.dtype) if class_weight is None else class_weight
+    if problem.target == "index":
+        if options.ignore_index is not None:
+            dropped = labels == options.ignore_index
+        outside = (labels < 0) | (labels >= classes)
+        invalid = outside & ~dropped
+        index = xp.where(outside, xp.zeros_like(labels), labels)
+        label_weight = v[index]
+        soft: Any = 0.0
+        mass = label_weight
+    elif problem.target == "dense":
+        soft = xp.moveaxis(labels, problem.axis, -1)
+        mass = xp.sum(soft * v, axis=-1)
+    else:
+        indices, values = labels
+        hit = xp.expand_dims(indices, -1) == xp.arange(classes)
+        soft = xp.sum(xp.where(hit, xp.expand_dims(values, -1), xp.zeros_like(hit * x[..., None, :])), axis=-2)
+        mass = xp.sum(soft * v, axis=-1)
+    if sample_weight is not None:  # a row of no weight may hold anything
+        dropped = dropped | ((s == 0) & ~xp.all(xp.isfinite(x), axis=-1))
+    x = xp.where(xp.expand_dims(dropped, -1), xp.zeros_like(x), x)
+
+    k = softmax_coefficients(options, problem.target, classes, sample_weight=s, label_weight=label_weight)
+    if uses_measure(options, problem.target):
+        measure = v * (k.alpha * soft + k.beta) + xp.zeros_like(x)
+    stats = statistics(xp, transform(xp, x, options.temperature, options.softcap), index=index, measure=measure)
+
+    loss = xp.zeros_like(stats.lse)
+    for coefficient, statistic in ((k.b, stats.nll), (k.c, stats.u), (k.zeta, stats.lse**2)):
+        if statistic is not None and not (isinstance(coefficient, float) and coefficient == 0.0):
+            factor = coefficient + xp.zeros_like(statistic)
+            loss = loss + factor * finite_where(xp, factor == 0, statistic)
+    loss = xp.where(dropped, xp.zeros_like(loss), loss)
+    if invalid is not None:
+        loss = loss * xp.where(invalid, xp.nan * xp.ones_like(loss), xp.ones_like(loss))
+    if options.reduction == "none":
+        return loss, stats
+    total = xp.sum(loss)
+    if options.reduction == "mean":
+        if normalizer is None:
+            normalizer = xp.sum(xp.where(dropped, xp.zeros_like(loss), s * mass + xp.zeros_like(loss)))
+        nothing = normalizer == 0
+        total = xp.where(nothing, xp.zeros_like(total), total / xp.where(nothing, xp.ones_like(total), normalizer))
+    return total, stats

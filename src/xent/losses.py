@@ -1,0 +1,185 @@
+"""Losses on memory of the CPU: arguments checked, coefficients made, kernel ready; the front-ends only convert.
+
+A loss object is what a front-end calls for the value and, as often as it likes, for gradients.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import label_error, value_error
+from .formulas import mean_scale, softmax_coefficients, uses_measure
+from .kernels.native import Memory, PerRow, RowCoefficients, RowResults, SoftmaxRows, resolve_labels
+from .options import SoftmaxOptions
+from .problem import SoftmaxProblem, check_class_weight, check_sample_weight
+
+
+class Stats(NamedTuple):
+    """Statistics of each row of logits, from the same pass as the loss. Shape: that of the per-row loss.
+
+    Ignored rows hold 0 (and -1 in `argmax`).
+    """
+
+    lse: Any
+    """log Σ_k exp z_k"""
+    entropy: Any
+    """of softmax(z), in nats"""
+    argmax: Any
+    """the class of the largest logit (the first of several), int64"""
+
+
+class TopKArrays(NamedTuple):
+    """Top-k targets as contiguous arrays [rows, k]."""
+
+    indices: NDArray[np.int64]
+    values: NDArray[np.float64]
+
+
+def check_topk(target: TopKArrays, classes: int) -> None:
+    """Shapes that agree, classes in range, none twice in a row."""
+    indices, values = target
+    if indices.shape != values.shape:
+        raise value_error(
+            "labels.values",
+            f"the shape of labels.indices, {indices.shape}",
+            f"shape {values.shape}",
+            "Pass one mass per class index.",
+        )
+    bad = (indices < 0) | (indices >= classes)
+    if bad.any():
+        row = int(np.argmax(bad.any(axis=1)))
+        column = int(np.argmax(bad[row]))
+        raise label_error("labels.indices", row, int(indices[row, column]), classes)
+    ordered = np.sort(indices, axis=1)
+    repeated = ordered[:, 1:] == ordered[:, :-1]
+    if repeated.any():
+        row = int(np.argmax(repeated.any(axis=1)))
+        label = int(ordered[row, int(np.argmax(repeated[row]))])
+        raise value_error(
+            "labels.indices",
+            "classes of a row that differ",
+            f"class {label} more than once in row {row}",
+            "Add up the values of a repeated class.",
+        )
+
+
+def check_normalizer(normalizer: Any, reduction: str) -> float | None:
+    """The normalizer as a number, or None."""
+    if normalizer is None:
+        return None
+    if reduction != "mean":
+        raise value_error(
+            "normalizer", f"None with reduction={reduction!r}", repr(normalizer), "It replaces the denominator of the mean."
+        )
+    number = float(normalizer)
+    if not (number > 0.0 and number < float("inf")):
+        raise value_error("normalizer", "a positive finite number", repr(normalizer), "Pass the global number of rows.")
+    return number
+
+
+def flat_class_weight(weight: NDArray[Any] | None, classes: int) -> NDArray[np.float64] | None:
+    """Class weights as contiguous float64."""
+    if weight is None:
+        return None
+    check_class_weight(weight.shape, classes)
+    return _finite("class_weight", weight)
+
+
+def flat_sample_weight(weight: NDArray[Any] | None, problem: SoftmaxProblem) -> NDArray[np.float64] | None:
+    """Sample weights as contiguous float64, one a row."""
+    if weight is None:
+        return None
+    check_sample_weight(weight.shape, problem.batch_shape)
+    return _finite("sample_weight", np.broadcast_to(weight, problem.batch_shape)).reshape(-1)
+
+
+def _finite(argument: str, weight: NDArray[Any]) -> NDArray[np.float64]:
+    if weight.dtype.kind not in "fiub" and weight.dtype.name != "bfloat16":
+        raise value_error(argument, "real numbers", f"dtype {weight.dtype}", "Convert the weights to a float dtype.")
+    flat = np.ascontiguousarray(weight, np.float64)
+    if not np.isfinite(flat).all():
+        raise value_error(argument, "finite numbers", "inf or NaN", "Use weight 0 for what does not count.")
+    return flat
+
+
+class SoftmaxLoss:
+    """Softmax cross-entropy of one batch: checked, its coefficients made, ready to run."""
+
+    def __init__(
+        self,
+        problem: SoftmaxProblem,
+        options: SoftmaxOptions,
+        logits: Memory,
+        labels: NDArray[np.int64] | TopKArrays | Memory,
+        *,
+        class_weight: NDArray[Any] | None = None,
+        sample_weight: NDArray[Any] | None = None,
+        normalizer: Any = None,
+        validate: bool = True,
+    ) -> None:
+        """`labels`: flat int64 class indices, top-k arrays, or soft targets."""
+        self.problem, self.options = problem, options
+        divisor = check_normalizer(normalizer, options.reduction)
+        v = flat_class_weight(class_weight, problem.classes)
+        weights = flat_sample_weight(sample_weight, problem)
+        s: PerRow = 1.0 if weights is None else weights
+        rows = SoftmaxRows(logits, scale=1.0 / options.temperature, softcap=options.softcap or 0.0)
+        self._rows = rows
+
+        # m_i of the mean's denominator Σ s_i·m_i, and the weight of the label
+        mass: PerRow = 1.0
+        label_weight: PerRow = 1.0
+        count = problem.rows
+        if isinstance(labels, np.ndarray):
+            resolved, count, bad = resolve_labels(labels, problem.classes, options.ignore_index)
+            if bad >= 0 and validate:
+                raise label_error("labels", bad, int(labels[bad]), problem.classes)
+            rows.index(resolved)
+            if v is not None:
+                label_weight = v[np.maximum(resolved, 0)]
+            mass = label_weight
+            if count < problem.rows:
+                mass = mass * (resolved != -1)
+        elif isinstance(labels, TopKArrays):
+            check_topk(labels, problem.classes)
+            rows.topk(labels.indices, labels.values)
+        else:
+            rows.dense(labels)
+        k = softmax_coefficients(options, problem.target, problem.classes, sample_weight=s, label_weight=label_weight)
+        if uses_measure(options, problem.target):
+            rows.measure(v, k.alpha, k.beta)
+        self.denominator = 1.0
+        if divisor is not None:
+            self.denominator = divisor
+        elif options.reduction == "mean":
+            if isinstance(labels, TopKArrays):
+                mass = (labels.values * (1.0 if v is None else v[labels.indices])).sum(axis=1)
+            elif isinstance(labels, Memory):
+                mass = rows.target_mass()
+            weight = s * mass
+            self.denominator = float(np.sum(weight)) if isinstance(weight, np.ndarray) else count * weight
+        self._coefficients = RowCoefficients(k.b, k.c, 0.0, k.zeta, 0.0, mean_scale(self.denominator))
+
+    def run(self, gradient: Memory | None = None, *, statistics: bool = False) -> RowResults:
+        """Loss (`total` is reduced), statistics, and in the same pass the gradient of the reduced loss."""
+        out = self._rows.run(
+            self._coefficients, gradient, rows=self.options.reduction == "none", statistics=statistics
+        )
+        scale = self._coefficients.scale
+        return out if scale == 1.0 else out._replace(total=0.0 if scale == 0.0 else out.total * scale)
+
+    def gradient(
+        self,
+        into: Memory,
+        upstream: PerRow,
+        *,
+        lse: PerRow = 0.0,
+        entropy: PerRow = 0.0,
+    ) -> None:
+        """The vector-Jacobian product: cotangents of the loss, and of lse and entropy where those were returned."""
+        k = self._coefficients
+        g = upstream * k.scale
+        self._rows.run(RowCoefficients(k.b * g, k.c * g, lse, k.zeta * g, entropy), into)

@@ -1,0 +1,176 @@
+"""What is asked, in shapes and dtypes: the one place where arrays from a user are checked.
+
+Nothing here touches an array's data or a framework: front-ends pass shapes, dtype names and strides, so the same checks
+serve all of them, and a repeated shape costs a cache lookup.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal, NamedTuple
+
+from .errors import type_error, value_error
+
+Shape = tuple[int, ...]
+Target = Literal["index", "dense", "topk"]
+
+LOGIT_DTYPES = ("float32", "float64", "bfloat16", "float16")
+INTEGER_DTYPES = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+
+
+class SoftmaxProblem(NamedTuple):
+    """Shapes of one softmax loss: every row is a vector of `classes` logits along `axis`."""
+
+    shape: Shape  # of the logits
+    axis: int  # of the classes, counted from the front
+    classes: int
+    batch_shape: Shape  # the shape without the class axis
+    rows: int
+    target: Target
+    accumulate: str  # dtype of the loss: float64 for float64 logits, else float32
+
+
+class RowLayout(NamedTuple):
+    """Rows in memory: element (o, c, i) of an outer × classes × inner array, with strides in elements.
+
+    Row o·inner + i is a row in the order of the batch shape.
+    """
+
+    outer: int
+    classes: int
+    inner: int
+    outer_stride: int
+    class_stride: int
+    inner_stride: int
+
+
+@dataclass(frozen=True)
+class LabelShape:
+    """Shape and dtype name of the labels, and whether they came as TopK."""
+
+    shape: Shape
+    dtype: str
+    topk: bool = False
+
+
+def class_axis(shape: Shape, axis: int) -> int:
+    """`axis` counted from the front, or an error that lists the axes there are."""
+    if not shape:
+        raise value_error(
+            "logits", "at least one axis", "a scalar", "Pass an array with a class axis, as in logits[None]."
+        )
+    if not -len(shape) <= axis < len(shape):
+        raise value_error(
+            "axis", f"an axis in [{-len(shape)}, {len(shape)}) of logits of shape {shape}", str(axis), "Name an axis."
+        )
+    return axis % len(shape)
+
+
+def check_logits_dtype(dtype: str, argument: str = "logits") -> str:
+    """The dtype in which the loss is accumulated and returned."""
+    if dtype not in LOGIT_DTYPES:
+        raise type_error(argument, " or ".join(LOGIT_DTYPES), dtype, f"Convert {argument} to one of these dtypes.")
+    return "float64" if dtype == "float64" else "float32"
+
+
+@lru_cache(maxsize=4096)
+def softmax_problem(shape: Shape, dtype: str, axis: int, labels: LabelShape) -> SoftmaxProblem:
+    """The checked problem of a softmax loss.
+
+    Raises:
+        TypeError: logits or labels of a dtype that has no meaning here.
+        ValueError: shapes that do not belong together, a missing axis, zero classes.
+    """
+    accumulate = check_logits_dtype(dtype)
+    at = class_axis(shape, axis)
+    classes = shape[at]
+    batch = shape[:at] + shape[at + 1 :]
+    if classes == 0:
+        raise value_error("logits", "at least one class", f"shape {shape} with axis {axis}", "Check the class axis.")
+    return SoftmaxProblem(
+        shape, at, classes, batch, math.prod(batch), _target_kind(shape, at, batch, labels), accumulate
+    )
+
+
+def _target_kind(shape: Shape, axis: int, batch: Shape, labels: LabelShape) -> Target:
+    got = f"shape {labels.shape}"
+    if labels.topk:
+        if labels.dtype not in INTEGER_DTYPES:
+            raise type_error("labels.indices", "an integer dtype", labels.dtype, "Class indices are integers.")
+        if labels.shape[:-1] != batch or not labels.shape or labels.shape[-1] == 0:
+            raise value_error("labels.indices", f"shape {(*batch, 'k')} with k >= 1", got, "Append one axis of length k.")
+        return "topk"
+    if labels.dtype in INTEGER_DTYPES:
+        if labels.shape == batch:
+            return "index"
+        remedy = f"Class indices have the logits' shape {shape} without the class axis {axis}."
+        if labels.shape == (*batch, 1):
+            remedy = "Drop the last axis with labels[..., 0]."
+        elif labels.shape == shape:
+            remedy = "For one-hot labels pass labels.argmax(axis), for soft targets convert them to a float dtype."
+        raise value_error("labels", f"shape {batch} for integer labels", got, remedy)
+    if labels.dtype in LOGIT_DTYPES:
+        if labels.shape == shape:
+            return "dense"
+        remedy = f"Soft targets have the shape of the logits, {shape}."
+        if labels.shape == batch:
+            remedy = "These look like class indices: convert them to an integer dtype."
+        raise value_error("labels", f"shape {shape} for soft targets", got, remedy)
+    raise type_error(
+        "labels",
+        "an integer dtype (class indices) or a float dtype (soft targets)",
+        labels.dtype,
+        "Convert the labels to int64 or to the logits' dtype.",
+    )
+
+
+@lru_cache(maxsize=4096)
+def row_layout(shape: Shape, strides: Shape, axis: int) -> RowLayout | None:
+    """The rows of a strided array as outer × classes × inner, or None if no such view of it exists.
+
+    Args:
+        shape, strides: of the array, strides in elements; any sign, zero for broadcast axes.
+        axis: the class axis, counted from the front.
+    """
+    outer = _merge(shape[:axis], strides[:axis])
+    inner = _merge(shape[axis + 1 :], strides[axis + 1 :])
+    if outer is None or inner is None:
+        return None
+    return RowLayout(outer[0], shape[axis], inner[0], outer[1], strides[axis], inner[1])
+
+
+def _merge(sizes: Shape, strides: Shape) -> tuple[int, int] | None:
+    """(length, stride) of several axes read as one in C order, or None if one stride cannot do it."""
+    length, stride = 1, 0
+    for size, step in zip(reversed(sizes), reversed(strides)):
+        if size == 1:
+            continue
+        if length == 1:
+            length, stride = size, step
+        elif step == stride * length:
+            length *= size
+        else:
+            return (0, 0) if 0 in sizes else None
+    return length, stride
+
+
+def check_class_weight(shape: Shape, classes: int) -> None:
+    """Class weights are one number a class."""
+    if shape != (classes,):
+        raise value_error(
+            "class_weight", f"shape ({classes},): one weight a class", f"shape {shape}", "Pass one weight per class."
+        )
+
+
+def check_sample_weight(shape: Shape, batch: Shape) -> None:
+    """Sample weights have the batch shape, or 1 where an axis shares its weight."""
+    fits = len(shape) == len(batch) and all(s in (1, b) for s, b in zip(shape, batch))
+    if not fits:
+        raise value_error(
+            "sample_weight",
+            f"shape {batch}, or 1 in place of an axis that shares its weight",
+            f"shape {shape}",
+            "Pass one weight per row, in the shape of the per-row loss.",
+        )
