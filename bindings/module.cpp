@@ -35,7 +35,7 @@ NB_MODULE(_native, m) {
       .def(
           "__init__",
           [](Softmax* self, i64 outer, i64 classes, i64 inner, uintptr_t logits, int dtype, i64 so, i64 sc, i64 si,
-             double scale, double softcap) {
+             double scale, double softcap, uintptr_t index) {
             new (self) Softmax();
             self->outer = outer;
             self->classes = classes;
@@ -43,10 +43,10 @@ NB_MODULE(_native, m) {
             self->logits = array(logits, dtype, so, sc, si);
             self->scale = scale;
             self->softcap = softcap;
+            self->index = pointer<i64>(index);
           },
           "outer"_a, "classes"_a, "inner"_a, "logits"_a, "dtype"_a, "outer_stride"_a, "class_stride"_a, "inner_stride"_a,
-          "scale"_a = 1.0, "softcap"_a = 0.0)
-      .def("index", [](Softmax& s, uintptr_t index) { s.index = pointer<i64>(index); }, "index"_a)
+          "scale"_a, "softcap"_a, "index"_a)
       .def(
           "measure",
           [](Softmax& s, uintptr_t class_weight, double alpha, double beta) {
@@ -124,6 +124,7 @@ NB_MODULE(_native, m) {
   m.def("cached_buffer_bytes", &xent::cached_buffer_bytes);
   m.def("buffer_limit", &xent::buffer_limit);
   m.def("set_buffer_limit", &xent::set_buffer_limit, "bytes"_a);
+  m.def("share_openmp", &xent::share_openmp);
   m.def("set_threads", &xent::set_threads, "n"_a);
   m.def("get_threads", &xent::get_threads);
   m.def("instruction_set", [] { return std::string(xent::kernels().name); });

@@ -165,6 +165,19 @@ struct AtFirst {
   }
 };
 
+// Σ v·t.
+template <class T>
+inline double block_mass(const T* t, const T* v, i64 n) {
+  Vec<T> sum[4] = {};
+  T tail = 0;
+  over_vectors<T>(
+      n, [&](int q, i64 i) { sum[q] += v ? load(t + i) * load(v + i) : load(t + i); },
+      [&](i64 i, i64 m) {
+        for (i64 j = i; j < i + m; ++j) tail += v ? t[j] * v[j] : t[j];
+      });
+  return double(sum_lanes<T>((sum[0] + sum[1]) + (sum[2] + sum[3]))) + double(tail);
+}
+
 struct MeasureSum {
   double mass, u;  // Σ w and Σ w·(shift - z), with 0·inf = 0
 };
@@ -191,11 +204,12 @@ inline MeasureSum block_measure(const T* z, i64 n, T shift, const Measure<T>& me
 }
 
 // out = e·f, or e·f - c·w.
-template <class T>
-inline void block_gradient(const T* e, i64 n, T f, T c, const Measure<T>* measure, T* out) {
+template <class T, bool Stream>
+inline void block_gradient_of(const T* e, i64 n, T f, T c, const Measure<T>* measure, T* out) {
+  const auto put = [&](i64 i, Vec<T> v) { Stream ? stream(out + i, v) : store(out + i, v); };
   if (!measure) {
     over_vectors<T>(
-        n, [&](int, i64 i) { store(out + i, load(e + i) * f); },
+        n, [&](int, i64 i) { put(i, load(e + i) * f); },
         [&](i64 i, i64 m) {
           for (i64 j = i; j < i + m; ++j) out[j] = e[j] * f;
         });
@@ -203,9 +217,22 @@ inline void block_gradient(const T* e, i64 n, T f, T c, const Measure<T>* measur
   }
   with_measure(*measure, [&](auto weight) {
     over_vectors<T>(
-        n, [&](int, i64 i) { store(out + i, load(e + i) * f - c * weight(At<T>{i})); },
+        n, [&](int, i64 i) { put(i, load(e + i) * f - c * weight(At<T>{i})); },
         [&](i64 i, i64 m) { store_first(out + i, load_first(e + i, m, T(0)) * f - c * weight(AtFirst<T>{i, m}), m); });
   });
+}
+
+template <class T>
+inline void block_gradient(const T* e, i64 n, T f, T c, const Measure<T>* measure, T* out, bool streamed) {
+  if (!streamed) return block_gradient_of<T, false>(e, n, f, c, measure, out);
+  const i64 odd = i64(reinterpret_cast<uintptr_t>(out) % XENT_VECTOR_BYTES) / i64(sizeof(T));
+  const i64 head = odd ? Simd<T>::width - odd : 0;  // up to the first aligned element
+  if (head >= n) return block_gradient_of<T, false>(e, n, f, c, measure, out);
+  if (!head) return block_gradient_of<T, true>(e, n, f, c, measure, out);
+  block_gradient_of<T, false>(e, head, f, c, measure, out);
+  Measure<T> rest{};
+  if (measure) rest = {measure->t ? measure->t + head : nullptr, measure->v ? measure->v + head : nullptr, measure->alpha, measure->beta};
+  block_gradient_of<T, true>(e + head, n - head, f, c, measure ? &rest : nullptr, out + head);
 }
 
 // out += e·f·((kappa + shift) - z): the gradient of the entropy, with 0·inf = 0.

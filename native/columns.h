@@ -19,6 +19,7 @@ class Columns {
     transformed_ = p.scale != 1 || p.softcap != 0;
     entropy_ = s.entropy || k.h.rows || k.h.value != 0;
     argmax_ = s.argmax || (gradient && p.dense);
+    label_only_ = label_only(p, k) && !any(s) && !s.loss;
     side_by_side_ = p.inner >= lanes;
     tiles_a_plane_ = side_by_side_ ? (p.inner + lanes - 1) / lanes : 0;
   }
@@ -95,6 +96,12 @@ class Columns {
     with_type(a.dtype, [&](auto tag) {
       using S = decltype(tag);
       const i64 classes = p_.classes, step = a.cls;
+      if (tile.count == lanes && p_.inner == 1) {  // evenly spaced rows
+        const S* x = reinterpret_cast<const S*>(a.data) + offset(a, tile.first);
+        for (i64 k = 0; k < classes; ++k)
+          for (int j = 0; j < lanes; ++j) out[k * lanes + j] = widen<T>(x[k * step + j * a.outer]);
+        return;
+      }
       for (i64 j = 0; j < tile.count; ++j) {
         const S* x = reinterpret_cast<const S*>(a.data) + offset(a, tile.first + j);
         T* column = out + j;
@@ -245,10 +252,12 @@ class Columns {
     T value;
   };
 
-  // Per row, what the sweep that writes the gradient needs.
-  struct Factors {
+  // What the sweep that writes the gradient needs: numbers of each row, and the entries it must not make itself.
+  struct Gradient {
     T all[lanes] = {}, c[lanes] = {}, h[lanes] = {}, surprise[lanes] = {}, fill[lanes] = {};
     bool entropy = false, filled = false;
+    Entry* entries = nullptr;
+    i64 n_entries = 0;
   };
 
   double loss(const Tile& tile) {
@@ -270,59 +279,71 @@ class Columns {
       t = target;
     }
     if (base_measure()) measure(z, t, a);
-    Factors f;
-    Entry* entries = static_cast<Entry*>(scratch(1, lanes * (2 + p_.topk) * i64(sizeof(Entry))));
-    i64 n_entries = 0;
+    Gradient g;
+    g.entries = static_cast<Entry*>(scratch(1, lanes * (2 + p_.topk) * i64(sizeof(Entry))));
+    const double sum = label_only_ ? summarise<true>(tile, z, a, t, e, g) : summarise<false>(tile, z, a, t, e, g);
+    if (g_) gradient(tile, z, a, t, e, g);
+    return sum;
+  }
+
+  // The loss of each row, and what its gradient needs; returns their sum. LabelOnly: nothing but b·nll is asked for.
+  template <bool LabelOnly>
+  double summarise(const Tile& tile, const Input& z, const Lanes& a, const T* t, const T* e, Gradient& g) const {
     double sum = 0;
     for (int j = 0; j < tile.count; ++j) {
       const i64 r = tile.first + j, label = p_.index ? p_.index[r] : 0;
-      const RowCoefficients k(k_, r);
+      const RowCoefficients k = LabelOnly ? RowCoefficients(k_.b.value) : RowCoefficients(k_, r);
       if (label < 0 || (k.nothing() && !any(s_))) {
         const double value = label == invalid_row ? NAN : 0.0;
         Row none;
         none.max = none.log_sum = none.entropy = value;
-        none.put(s_, r, value);
-        f.fill[j] = T(value);
-        f.filled = true;
+        if (!LabelOnly) none.put(s_, r, value);
+        g.fill[j] = T(value);
+        g.filled = true;
         sum += value;
         continue;
       }
-      const Row row = summary(a, z, j, r);
+      const Row row = summary<LabelOnly>(a, z, j, r);
       const double value = row.loss(k);
-      row.put(s_, r, value);
+      if (!LabelOnly) row.put(s_, r, value);
       sum += value;
       if (!g_) continue;
-      f.fill[j] = 1;
+      g.fill[j] = 1;
       const RowGradient d(row, k, k_.scale);
-      f.all[j] = T(d.all * d.inverse * p_.scale);
-      f.c[j] = T(d.c * p_.scale);
-      if (d.h != 0) {
-        f.entropy = true;
-        f.h[j] = T(d.h * d.inverse * p_.scale);
-        f.surprise[j] = T(d.surprise);
+      g.all[j] = T(d.all * d.inverse * p_.scale);
+      const auto entry = [&](i64 c, double w) {
+        const double value = d.entry(double(z.data[c * z.step + j]), double(e[c * lanes + j]), p_.index && c == label, w);
+        g.entries[g.n_entries++] = {c, j, T(value * p_.scale)};
+      };
+      if (LabelOnly) {
+        entry(label, 0.0);
+        continue;
       }
-      const auto soft = [&](i64 c) { return double(t[c * lanes + j]); };
-      special_entries(p_, r, row, soft, [&](i64 c, double w) {
-        const double entry = d.entry(double(z.data[c * z.step + j]), double(e[c * lanes + j]), p_.index && c == label, w);
-        entries[n_entries++] = {c, j, T(entry * p_.scale)};
-      });
+      g.c[j] = T(d.c * p_.scale);
+      if (d.h != 0) {
+        g.entropy = true;
+        g.h[j] = T(d.h * d.inverse * p_.scale);
+        g.surprise[j] = T(d.surprise);
+      }
+      special_entries(p_, r, row, [&](i64 c) { return double(t[c * lanes + j]); }, entry);
     }
-    if (g_) gradient(tile, z, a, t, e, f, entries, n_entries);
     return sum;
   }
 
-  Row summary(const Lanes& a, const Input& z, int j, i64 r) const {
+  template <bool LabelOnly>
+  XENT_INLINE Row summary(const Lanes& a, const Input& z, int j, i64 r) const {
+    const auto logit = [&](i64 c) { return double(z.data[c * z.step + j]); };
     Row row;
     row.max = double(a.max[j]);
     row.rest = a.rest[j];
     row.log_sum = a.log_sum[j];
+    if (p_.index) row.z_label = logit(p_.index[r]);
+    if (LabelOnly) return row;
     if (entropy_) row.entropy = row.log_sum + a.entropy[j] / (1 + row.rest);
     if (base_measure()) {
       row.mass = a.mass[j];
       row.u = a.u[j] + row.mass * row.log_sum;
     }
-    const auto logit = [&](i64 c) { return double(z.data[c * z.step + j]); };
-    if (p_.index) row.z_label = logit(p_.index[r]);
     add_topk(p_, r, row, logit);
     if (argmax_) {
       row.argmax = 0;
@@ -331,23 +352,22 @@ class Columns {
     return row;
   }
 
-  void gradient(const Tile& tile, const Input& z, const Lanes& a, const T* t, T* e, const Factors& f, const Entry* entries,
-                i64 n_entries) const {
+  void gradient(const Tile& tile, const Input& z, const Lanes& a, const T* t, T* e, const Gradient& g) const {
     const bool direct = in_place(g_, tile);
     T* out = direct ? reinterpret_cast<T*>(g_.data) + offset(g_, tile.first) : e;
     const i64 step = direct ? g_.cls : lanes;
     Vec<T> all[Q], c[Q];
     for (int q = 0; q < Q; ++q) {
-      all[q] = load(f.all + q * width);
-      c[q] = load(f.c + q * width);
+      all[q] = load(g.all + q * width);
+      c[q] = load(g.c + q * width);
     }
-    if (f.entropy) {
+    if (g.entropy) {
       for (i64 k = 0; k < p_.classes; ++k)
         for (int q = 0; q < Q; ++q) {
           const Vec<T> y = load(e + k * lanes + q * width);
           const Vec<T> d = load(a.max + q * width) - load(z.data + k * z.step + q * width);
-          const Vec<T> g = y * all[q] + (y == 0 ? Vec<T>{} : y * load(f.h + q * width) * (d + load(f.surprise + q * width)));
-          store(e + k * lanes + q * width, g);
+          const Vec<T> sum = y * all[q] + (y == 0 ? Vec<T>{} : y * load(g.h + q * width) * (d + load(g.surprise + q * width)));
+          store(e + k * lanes + q * width, sum);
         }
       for (int q = 0; q < Q; ++q) all[q] = splat<T>(1);
     }
@@ -359,15 +379,15 @@ class Columns {
       for (i64 k = 0; k < p_.classes; ++k)
         for (int q = 0; q < Q; ++q) store(out + k * step + q * width, load(e + k * lanes + q * width) * all[q]);
     }
-    for (i64 i = 0; i < n_entries; ++i) out[entries[i].k * step + entries[i].lane] = entries[i].value;
+    for (i64 i = 0; i < g.n_entries; ++i) out[g.entries[i].k * step + g.entries[i].lane] = g.entries[i].value;
     if (p_.softcap != 0) {
       T* x = buffer(2);
       gather(p_.logits, tile, x);
       for (i64 k = 0; k < p_.classes; ++k) block_softcap_gradient<T>(x + k * lanes, lanes, T(p_.softcap), out + k * step);
     }
-    if (f.filled)  // rows that were not wanted, or whose label is invalid
+    if (g.filled)  // rows that were not wanted, or whose label is invalid
       for (int j = 0; j < tile.count; ++j)
-        for (i64 k = 0; f.fill[j] != 1 && k < p_.classes; ++k) out[k * step + j] = f.fill[j];
+        for (i64 k = 0; g.fill[j] != 1 && k < p_.classes; ++k) out[k * step + j] = g.fill[j];
     if (!direct) scatter(tile, out);
   }
 
@@ -376,7 +396,7 @@ class Columns {
   const Statistics& s_;
   const Array& g_;
   const T* v_ = nullptr;
-  bool transformed_ = false, entropy_ = false, argmax_ = false, side_by_side_ = false;
+  bool transformed_ = false, entropy_ = false, argmax_ = false, side_by_side_ = false, label_only_ = false;
   i64 tiles_a_plane_ = 0;
 };
 

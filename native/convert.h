@@ -131,6 +131,21 @@ inline void write(const Array& a, i64 offset, i64 stride, i64 n, const T* __rest
   });
 }
 
+// Zero bytes; past the caches if `streamed`.
+inline void zero(char* p, i64 bytes, bool streamed) {
+  if (!streamed) {
+    memset(p, 0, size_t(bytes));
+    return;
+  }
+  constexpr i64 size = XENT_VECTOR_BYTES;
+  const i64 odd = i64(reinterpret_cast<uintptr_t>(p) % size), head = odd ? size - odd : 0;
+  if (head >= bytes) return zero(p, bytes, false);
+  memset(p, 0, size_t(head));
+  i64 i = head;
+  for (; i + size <= bytes; i += size) stream(reinterpret_cast<float*>(p + i), Vec<float>{});
+  memset(p + i, 0, size_t(bytes - i));
+}
+
 template <class T>
 inline void fill(const Array& a, i64 offset, i64 stride, i64 n, T value) {
   with_type(a.dtype, [&](auto tag) {

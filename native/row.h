@@ -10,11 +10,18 @@ namespace XENT_ISA {
 struct RowCoefficients {
   double b, c, l, zeta, h;
 
-  RowCoefficients(const Coefficients& k, i64 row)
+  XENT_INLINE RowCoefficients(const Coefficients& k, i64 row)
       : b(k.b[row]), c(k.c[row]), l(k.l[row]), zeta(k.zeta[row]), h(k.h[row]) {}
+  XENT_INLINE explicit RowCoefficients(double label_only) : b(label_only), c(0), l(0), zeta(0), h(0) {}
 
-  bool nothing() const { return b == 0 && c == 0 && l == 0 && zeta == 0 && h == 0; }
+  XENT_INLINE bool nothing() const { return b == 0 && c == 0 && l == 0 && zeta == 0 && h == 0; }
 };
+
+// Whether the loss of every row is one number times the nll of its label.
+inline bool label_only(const Softmax& p, const Coefficients& k) {
+  const auto zero = [](const PerRow& x) { return !x.rows && x.value == 0; };
+  return p.index && !p.measure && !k.b.rows && zero(k.c) && zero(k.l) && zero(k.zeta) && zero(k.h);
+}
 
 inline bool any(const Statistics& s) { return s.max || s.log_sum || s.entropy || s.argmax; }
 
@@ -30,7 +37,7 @@ struct Row {
   double lse() const { return max + log_sum; }
 
   // Every term with a coefficient of 0 is 0, whatever its statistic.
-  double loss(const RowCoefficients& k) const {
+  XENT_INLINE double loss(const RowCoefficients& k) const {
     double sum = 0;
     if (k.b != 0) sum += k.b * ((max - z_label) + log_sum);
     if (k.c != 0) sum += k.c * u;
@@ -40,7 +47,7 @@ struct Row {
     return sum;
   }
 
-  void put(const Statistics& s, i64 row, double value) const {
+  XENT_INLINE void put(const Statistics& s, i64 row, double value) const {
     if (s.max) s.max[row] = max;
     if (s.log_sum) s.log_sum[row] = log_sum;
     if (s.entropy) s.entropy[row] = entropy;
@@ -53,7 +60,7 @@ struct Row {
 struct RowGradient {
   double b, c, h, measure, other, all, inverse, leader_gap, max, surprise;
 
-  RowGradient(const Row& row, const RowCoefficients& k, double scale) {
+  XENT_INLINE RowGradient(const Row& row, const RowCoefficients& k, double scale) {
     b = k.b * scale;
     c = k.c * scale;
     h = k.h * scale;
@@ -68,7 +75,7 @@ struct RowGradient {
 
   // The entry of one class, from its logit, e^(z-max) and measure. Where the class leads, all·p - b would cancel: it is made
   // from 1 - p, and for a one-hot target the differences before it are exactly 0.
-  double entry(double z, double e, bool is_label, double w) const {
+  XENT_INLINE double entry(double z, double e, bool is_label, double w) const {
     const double p = e * inverse, to_label = is_label ? b : 0.0, to_class = c != 0 ? c * w : 0.0;
     const double of_entropy = h != 0 && p != 0 ? h * p * ((max - z) + surprise) : 0.0;
     if (z != max) return all * p - to_label - to_class + of_entropy;
@@ -77,7 +84,7 @@ struct RowGradient {
 };
 
 // The measure of class k without top-k targets, t being its soft target.
-inline double measure_at(const Softmax& p, double t, i64 k) {
+XENT_INLINE double measure_at(const Softmax& p, double t, i64 k) {
   if (!p.measure) return 0;
   return (p.class_weight ? p.class_weight[k] : 1.0) * (p.alpha * t + p.beta);
 }
@@ -90,7 +97,7 @@ inline double topk_measure(const Softmax& p, i64 row, i64 j) {
 
 // Adds the top-k targets of a row to its statistics; logit(k) gives z_k.
 template <class Logit>
-inline void add_topk(const Softmax& p, i64 r, Row& row, Logit logit) {
+XENT_INLINE void add_topk(const Softmax& p, i64 r, Row& row, Logit logit) {
   if (!p.topk_index) return;
   for (i64 j = 0; j < p.topk; ++j) {
     const double w = topk_measure(p, r, j);
@@ -103,7 +110,7 @@ inline void add_topk(const Softmax& p, i64 r, Row& row, Logit logit) {
 // Calls entry(class, measure) for the classes of a row whose gradient entry is made one by one: the label and the top-k
 // targets, which the sweep over all classes leaves out, and the leader of a dense target. soft(k) gives t_k.
 template <class Soft, class Entry>
-inline void special_entries(const Softmax& p, i64 r, const Row& row, Soft soft, Entry entry) {
+XENT_INLINE void special_entries(const Softmax& p, i64 r, const Row& row, Soft soft, Entry entry) {
   if (p.index) entry(p.index[r], measure_at(p, 0.0, p.index[r]));
   if (p.topk_index)
     for (i64 j = 0; j < p.topk; ++j) {

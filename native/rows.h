@@ -11,6 +11,9 @@
 namespace xent {
 namespace XENT_ISA {
 
+// A gradient of this many bytes is in no cache when it is needed next.
+constexpr i64 streamed_from = i64(1) << 26;
+
 template <class T>
 class Rows {
  public:
@@ -22,6 +25,8 @@ class Rows {
     entropy_ = s.entropy || k.h.rows || k.h.value != 0;
     argmax_ = s.argmax || (gradient && p.dense);
     // exponentials are kept while they fit in the second-level cache, else made again
+    // a gradient that no cache holds goes past them
+    streamed_ = gradient && p.rows() * p.classes * i64(sizeof(T)) >= streamed_from;
     keep_ = gradient && p.classes * i64(sizeof(T)) <= (i64(1) << 20);
   }
 
@@ -40,6 +45,7 @@ class Rows {
           sums[i] = 0;
           for (i64 r = i * group; r < last; ++r) sums[i] += row(r, false);
         }
+        if (streamed_) stream_fence();
       });
     }
     return ordered_sum(sums, groups);
@@ -157,7 +163,10 @@ class Rows {
       Row none;
       none.max = none.log_sum = none.entropy = value;
       none.put(s_, r, value);
-      if (g_) fill<T>(g_, at.g, 1, p_.classes, T(value));
+      if (g_ && value == 0)
+        zero(g_.data + at.g * item_size(g_.dtype), p_.classes * item_size(g_.dtype), streamed_);
+      else if (g_)
+        fill<T>(g_, at.g, 1, p_.classes, T(value));
       return value;
     }
     Block* parts = static_cast<Block*>(scratch(1, blocks_ * i64(sizeof(Block))));
@@ -223,7 +232,8 @@ class Rows {
     const double p = part.sum.total() == 0 ? 0.0 : d.inverse * exp(below);
     Measure<T> w{};
     if (base_measure()) w = measure(at, i);
-    block_gradient<T>(e, n, T(d.all * p * p_.scale), T(d.c * p_.scale), base_measure() ? &w : nullptr, out);
+    block_gradient<T>(e, n, T(d.all * p * p_.scale), T(d.c * p_.scale), base_measure() ? &w : nullptr, out,
+                      direct && streamed_);
     if (d.h != 0) block_entropy_gradient<T>(z, e, n, T(d.h * p * p_.scale), part.range.shift(), T(d.surprise - below), out);
     if (p_.softcap != 0) block_softcap_gradient<T>(raw(at, i), n, T(p_.softcap), out);
     if (!direct) write(g_, at.g + i * block, 1, n, out);
@@ -235,7 +245,7 @@ class Rows {
   const Array& g_;
   const T* v_ = nullptr;
   i64 blocks_ = 0;
-  bool transformed_ = false, entropy_ = false, argmax_ = false, keep_ = false;
+  bool transformed_ = false, entropy_ = false, argmax_ = false, keep_ = false, streamed_ = false;
 };
 
 }  // namespace XENT_ISA

@@ -10,6 +10,12 @@
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
+#ifdef __SSE2__
+#include <immintrin.h>
+#endif
+
+// For the arithmetic of a row, whose branches vanish only where its coefficients are known to be 0.
+#define XENT_INLINE inline __attribute__((always_inline))
 
 namespace xent {
 namespace XENT_ISA {
@@ -86,6 +92,28 @@ inline Vec<T> load(const T* p) {
 template <class T>
 inline void store(T* p, Vec<T> v) {
   memcpy(p, &v, sizeof v);
+}
+
+// Past the caches, where the processor can: p is aligned to the vector. For results that are larger than the caches, so
+// that memory is not read before it is overwritten.
+template <class T>
+inline void stream(T* p, Vec<T> v) {
+#if XENT_VECTOR_BYTES == 64 && defined(__AVX512F__)
+  _mm512_stream_si512(reinterpret_cast<__m512i*>(p), (__m512i)v);
+#elif XENT_VECTOR_BYTES == 32 && defined(__AVX__)
+  _mm256_stream_si256(reinterpret_cast<__m256i*>(p), (__m256i)v);
+#elif XENT_VECTOR_BYTES == 16 && defined(__SSE2__)
+  _mm_stream_si128(reinterpret_cast<__m128i*>(p), (__m128i)v);
+#else
+  store(p, v);
+#endif
+}
+
+// Orders streamed stores before what follows.
+inline void stream_fence() {
+#ifdef __SSE2__
+  _mm_sfence();
+#endif
 }
 
 // The first n lanes; the others hold `fill`.

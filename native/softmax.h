@@ -49,24 +49,27 @@ inline void log_softmax(const Softmax& p, const Array& out) {
 }
 
 inline void softmax_mass(const Softmax& p, double* mass) {
-  constexpr i64 block = 1024;
-  parallel(p.rows(), 1 + 16384 / p.classes, [&](i64 begin, i64 end) {
-    for (i64 r = begin; r < end; ++r) {
-      const i64 first = r / p.inner * p.dense.outer + r % p.inner * p.dense.inner;
-      double sum = 0;
-      for (i64 k = 0; k < p.classes; k += block) {
-        const i64 n = p.classes - k < block ? p.classes - k : block;
-        double t[block];
-        read(p.dense, first + k * p.dense.cls, p.dense.cls, n, t);
-        Vec<double> lanes{};
-        i64 j = 0;
-        if (!p.class_weight)
-          for (; j + Simd<double>::width <= n; j += Simd<double>::width) lanes += load(t + j);
-        for (; j < n; ++j) sum += t[j] * (p.class_weight ? p.class_weight[k + j] : 1.0);
-        sum += sum_lanes<double>(lanes);
+  with_compute_type(p, [&](auto type) {
+    using T = decltype(type);
+    constexpr i64 block = block_size<T>;
+    const T* v = class_weights<T>(p, 7);
+    parallel(p.rows(), 1 + 16384 / p.classes, [&](i64 begin, i64 end) {
+      T* buffer = static_cast<T*>(scratch(3, block * i64(sizeof(T))));
+      for (i64 r = begin; r < end; ++r) {
+        const i64 first = r / p.inner * p.dense.outer + r % p.inner * p.dense.inner;
+        double sum = 0;
+        for (i64 k = 0; k < p.classes; k += block) {
+          const i64 n = p.classes - k < block ? p.classes - k : block, at = first + k * p.dense.cls;
+          const T* t = buffer;
+          if (p.dense.cls == 1)
+            t = view_or_read(p.dense, at, n, buffer);
+          else
+            read(p.dense, at, p.dense.cls, n, buffer);
+          sum += block_mass<T>(t, v ? v + k : nullptr, n);
+        }
+        mass[r] = sum;
       }
-      mass[r] = sum;
-    }
+    });
   });
 }
 

@@ -1,13 +1,24 @@
 // A small pool of threads. It survives fork (the child starts its own), and a call from a second thread while the pool
 // is busy runs on that thread alone, so nothing waits on anything but its own work.
+//
+// Where a framework has brought an OpenMP runtime into the process, its threads do the work instead: after an operation of
+// the framework they spin for milliseconds, and a second pool would fight them for the cores.
+#include <dlfcn.h>
+#ifdef __linux__
+#include <link.h>
+#endif
 #include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <unistd.h>
 
+#include <string.h>
+
 #include <atomic>
 #include <condition_variable>
+#include <exception>
 #include <mutex>
+#include <new>
 #include <thread>
 #include <vector>
 
@@ -21,12 +32,17 @@ struct Job {
   void* context;
   i64 n, grain;
   std::atomic<i64> next{0};
+  std::atomic<bool> failed{false};  // short of memory
 
-  void work() {
-    for (;;) {
-      const i64 begin = next.fetch_add(grain, std::memory_order_relaxed);
-      if (begin >= n) return;
-      body(context, begin, begin + grain < n ? begin + grain : n);
+  void work() noexcept {
+    try {
+      for (;;) {
+        const i64 begin = next.fetch_add(grain, std::memory_order_relaxed);
+        if (begin >= n) return;
+        body(context, begin, begin + grain < n ? begin + grain : n);
+      }
+    } catch (const std::exception&) {
+      failed = true;
     }
   }
 };
@@ -112,6 +128,10 @@ int processors() {
 
 std::atomic<int> threads{0};
 
+// GOMP_parallel(function, data, threads, flags) of GNU's OpenMP runtime: runs function(data) on each thread of a team.
+using OpenMP = void (*)(void (*)(void*), void*, unsigned, unsigned);
+std::atomic<OpenMP> shared_openmp{nullptr};
+
 struct Scratch {
   static constexpr int slots = 8;
   void* data[slots] = {};
@@ -123,6 +143,30 @@ struct Scratch {
 thread_local Scratch scratch_buffers;
 
 }  // namespace
+
+bool share_openmp() {
+#ifdef __linux__
+  const char* name = nullptr;
+  dl_iterate_phdr(
+      [](dl_phdr_info* info, size_t, void* found) {
+        if (!info->dlpi_name || !strstr(info->dlpi_name, "libgomp")) return 0;
+        *static_cast<const char**>(found) = info->dlpi_name;
+        return 1;
+      },
+      &name);
+  void* const library = name ? dlopen(name, RTLD_NOLOAD | RTLD_LAZY) : nullptr;
+  const OpenMP found = library ? reinterpret_cast<OpenMP>(dlsym(library, "GOMP_parallel")) : nullptr;
+  if (found) {
+    // Its team does not survive fork, and would be waited for in vain.
+    static const int registered = pthread_atfork(nullptr, nullptr, [] { shared_openmp = nullptr; });
+    (void)registered;
+    shared_openmp = found;
+  }
+  return found != nullptr;
+#else
+  return false;
+#endif
+}
 
 void set_threads(int n) { threads = n; }
 
@@ -138,8 +182,14 @@ int get_threads() {
 void parallel_run(i64 n, i64 grain, void (*body)(void*, i64, i64), void* context) {
   const i64 pieces = (n + grain - 1) / grain;
   const i64 workers = (pieces < get_threads() ? pieces : get_threads()) - 1;
-  Job job{body, context, n, grain, {}};
-  if (workers <= 0 || !the_pool().try_run(job, int(workers))) job.work();
+  Job job{body, context, n, grain, {}, {}};
+  if (workers <= 0)
+    job.work();
+  else if (const OpenMP openmp = shared_openmp)
+    openmp([](void* j) { static_cast<Job*>(j)->work(); }, &job, unsigned(workers + 1), 0);
+  else if (!the_pool().try_run(job, int(workers)))
+    job.work();
+  if (job.failed) throw std::bad_alloc();
 }
 
 void* scratch(int slot, i64 bytes) {

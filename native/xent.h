@@ -88,6 +88,8 @@ struct Labels {
 Labels resolve_labels(const i64* labels, i64 rows, i64 classes, bool has_ignore, i64 ignore, i64* out);
 
 // threads.cpp
+// Lets the threads of an OpenMP runtime that is loaded already do the work; false if there is none to share.
+bool share_openmp();
 void set_threads(int n);
 int get_threads();
 // Runs body(context, begin, end) over pieces of [0, n) of at most `grain`, each starting at a multiple of it.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 from . import _native
 from .errors import type_error, value_error
 from .frontends import frontend_for
-from .options import softmax_options
+from .options import pinball_options, softmax_options
 
 
 def softmax_cross_entropy(
@@ -33,13 +34,13 @@ def softmax_cross_entropy(
 
         loss_i = s_i·Σ_k v_k·((1 - ε)·t_k + ε/C)·(lse - z_k) + s_i·z_loss·lse²
 
-    where ε is `label_smoothing`, v the class weights and s the sample weights. With an integer label y, t is 1 at y and 0
-    elsewhere, and the unsmoothed term is weighted with v_y.
+    where ε is `label_smoothing`, v the class weights and s the sample weights. With an integer label y, t is 1 at y and
+    0 elsewhere, and the unsmoothed term is weighted with v_y.
 
     Args:
         logits: float32, float64, bfloat16 or float16 array of any rank, unnormalised scores, C of them along `axis`.
-        labels: integers of the logits' shape without `axis` (class indices in [0, C)); or floats of the logits' shape (soft
-            targets, not normalised by this function); or `xent.TopK`.
+        labels: integers of the logits' shape without `axis` (class indices in [0, C)); or floats of the logits' shape
+            (soft targets, not normalised by this function); or `xent.TopK`.
         axis: the class axis.
         class_weight: [C], one weight a class, finite.
         sample_weight: one weight a row: the batch shape, or 1 in place of an axis. Rows of weight 0 may hold anything.
@@ -157,14 +158,48 @@ def logsumexp(logits: Any, axis: int = -1) -> Any:
     return frontend_for(logits).logsumexp(logits, axis)
 
 
+def pinball_loss(
+    pred: Any, target: Any, *, over: float, under: float, sample_weight: Any = None, reduction: str = "mean"
+) -> Any:
+    """The asymmetric cost of a prediction: `over` per unit too high, `under` per unit too low.
+
+        loss_i = s_i·(over·max(d_i, 0) + under·max(-d_i, 0)),   d = pred - target
+
+    Its minimiser is the under / (over + under) quantile of the target.
+
+    Args:
+        pred: float32, float64, bfloat16 or float16 array of any shape.
+        target: real numbers of the same shape.
+        over, under: costs per unit of the error, at least 0.
+        sample_weight: one weight an element: the shape of `pred`, or 1 in place of an axis.
+        reduction: "mean" (Σ s·loss / Σ s), "sum" or "none".
+
+    Returns:
+        The loss: float64 for float64 predictions, else float32. Its derivative at d = 0 is 0.
+
+    Raises:
+        ValueError, TypeError: shapes that differ, costs that are negative or not finite.
+
+    Example:
+        >>> import numpy as np, xent
+        >>> float(xent.pinball_loss(np.array([1.0, 3.0]), np.array([2.0, 2.0]), over=1.0, under=10.0))
+        5.5
+
+    Source: Koenker and Bassett 1978, Regression Quantiles; scikit-learn's `mean_pinball_loss` has under = α,
+    over = 1 - α.
+    """
+    options = pinball_options(over, under, reduction)
+    return frontend_for(pred, "pred").pinball_loss(pred, target, options, sample_weight=sample_weight)
+
+
 def value_and_grad(
     loss_fn: Callable[..., Any], argnums: int | tuple[int, ...] = 0, has_aux: bool = False
 ) -> Callable[..., tuple[Any, Any]]:
     """A function that returns the value of `loss_fn` and its gradient.
 
-    On PyTorch tensors any function can be differentiated. On NumPy arrays, which know no derivatives, `loss_fn` is one of
-    xent's losses, or a function that returns what one of them returned; the gradient is to the logits, and comes from the
-    same pass as the loss.
+    On PyTorch tensors any function can be differentiated. On NumPy arrays, which know no derivatives, `loss_fn` is
+    one of xent's losses, or a function that returns what one of them returned; the gradient is to the logits, and
+    comes from the same pass as the loss.
 
     Args:
         loss_fn: gives a scalar loss, or with `has_aux` a tuple whose first item is one.
@@ -172,8 +207,8 @@ def value_and_grad(
         has_aux: whether `loss_fn` returns more than the loss, as with `return_stats=True`.
 
     Returns:
-        A function of the same arguments that returns (value, gradient); the gradient has the argument's shape and dtype,
-        and is a tuple for a tuple of `argnums`.
+        A function of the same arguments that returns (value, gradient); the gradient has the argument's shape and
+        dtype, and is a tuple for a tuple of `argnums`.
 
     Raises:
         TypeError, ValueError: from the returned function, where a NumPy function cannot be differentiated.
@@ -238,8 +273,8 @@ def get_num_threads() -> int:
 def clear_cache() -> None:
     """Gives the memory of unused gradient buffers back to the system.
 
-    Buffers of 1 MiB and more are kept for reuse when their array dies, because first-touch page faults cost more than the
-    arithmetic of a loss. At most 2 GiB, and at most an eighth of the machine's memory, lie unused.
+    Buffers of 1 MiB and more are kept for reuse when their array dies, because first-touch page faults cost more than
+    the arithmetic of a loss. At most 2 GiB, and at most an eighth of the machine's memory, lie unused.
 
     Example:
         >>> import xent

@@ -4,8 +4,8 @@ Per row, for logits z after softcap and temperature, a kernel gives
 
     lse = log Σ_k exp z_k,     nll = lse - z_y,     u = Σ_k w_k·(lse - z_k),     w_k = v_k·(α·t_k + β)
 
-with v the class weights, t the soft (dense or top-k) target, and the loss is `b·nll + c·u + ζ·lse²`. Everything here works
-on Python numbers and on arrays of any framework alike.
+with v the class weights, t the soft (dense or top-k) target, and the loss is `b·nll + c·u + ζ·lse²`. Everything here
+works on Python numbers and on arrays of any framework alike.
 """
 
 from __future__ import annotations
@@ -51,3 +51,10 @@ def uses_measure(options: SoftmaxOptions, target: Target) -> bool:
 def mean_scale(denominator: float) -> float:
     """1 / denominator, and 0 for the mean of nothing."""
     return 1.0 / denominator if denominator != 0.0 else 0.0
+
+
+def pinball(xp: Any, error: Any, over: float, under: float) -> tuple[Any, Any]:
+    """The pinball loss of `error` = prediction - target, and its derivative (0 at error 0)."""
+    high = error > 0
+    slope = xp.where(high, over, xp.where(error < 0, -under, 0.0))
+    return slope * error, slope

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from .errors import label_error, value_error
 from .formulas import mean_scale, softmax_coefficients, uses_measure
-from .kernels.native import Memory, PerRow, RowCoefficients, RowResults, SoftmaxRows, resolve_labels
+from .kernels.native import IndexLabels, Memory, PerRow, RowCoefficients, RowResults, SoftmaxRows, resolve_labels
 from .options import SoftmaxOptions
 from .problem import SoftmaxProblem, check_class_weight, check_sample_weight
 
@@ -66,13 +66,14 @@ def check_topk(target: TopKArrays, classes: int) -> None:
         )
 
 
-def check_normalizer(normalizer: Any, reduction: str) -> float | None:
-    """The normalizer as a number, or None."""
-    if normalizer is None:
-        return None
+def check_normalizer(normalizer: Any, reduction: str) -> float:
+    """The normalizer as a number."""
     if reduction != "mean":
         raise value_error(
-            "normalizer", f"None with reduction={reduction!r}", repr(normalizer), "It replaces the denominator of the mean."
+            "normalizer",
+            f"None with reduction={reduction!r}",
+            repr(normalizer),
+            "It replaces the denominator of the mean.",
         )
     number = float(normalizer)
     if not (number > 0.0 and number < float("inf")):
@@ -80,18 +81,14 @@ def check_normalizer(normalizer: Any, reduction: str) -> float | None:
     return number
 
 
-def flat_class_weight(weight: NDArray[Any] | None, classes: int) -> NDArray[np.float64] | None:
+def flat_class_weight(weight: NDArray[Any], classes: int) -> NDArray[np.float64]:
     """Class weights as contiguous float64."""
-    if weight is None:
-        return None
     check_class_weight(weight.shape, classes)
     return _finite("class_weight", weight)
 
 
-def flat_sample_weight(weight: NDArray[Any] | None, problem: SoftmaxProblem) -> NDArray[np.float64] | None:
+def flat_sample_weight(weight: NDArray[Any], problem: SoftmaxProblem) -> NDArray[np.float64]:
     """Sample weights as contiguous float64, one a row."""
-    if weight is None:
-        return None
     check_sample_weight(weight.shape, problem.batch_shape)
     return _finite("sample_weight", np.broadcast_to(weight, problem.batch_shape)).reshape(-1)
 
@@ -113,43 +110,41 @@ class SoftmaxLoss:
         problem: SoftmaxProblem,
         options: SoftmaxOptions,
         logits: Memory,
-        labels: NDArray[np.int64] | TopKArrays | Memory,
+        labels: IndexLabels | TopKArrays | Memory,
         *,
         class_weight: NDArray[Any] | None = None,
         sample_weight: NDArray[Any] | None = None,
         normalizer: Any = None,
         validate: bool = True,
     ) -> None:
-        """`labels`: flat int64 class indices, top-k arrays, or soft targets."""
+        """`labels`: class indices, top-k arrays, or soft targets."""
         self.problem, self.options = problem, options
-        divisor = check_normalizer(normalizer, options.reduction)
-        v = flat_class_weight(class_weight, problem.classes)
-        weights = flat_sample_weight(sample_weight, problem)
-        s: PerRow = 1.0 if weights is None else weights
-        rows = SoftmaxRows(logits, scale=1.0 / options.temperature, softcap=options.softcap or 0.0)
-        self._rows = rows
-
+        divisor = None if normalizer is None else check_normalizer(normalizer, options.reduction)
+        v = None if class_weight is None else flat_class_weight(class_weight, problem.classes)
+        s: PerRow = 1.0 if sample_weight is None else flat_sample_weight(sample_weight, problem)
         # m_i of the mean's denominator Σ s_i·m_i, and the weight of the label
         mass: PerRow = 1.0
         label_weight: PerRow = 1.0
         count = problem.rows
-        if isinstance(labels, np.ndarray):
-            resolved, count, bad = resolve_labels(labels, problem.classes, options.ignore_index)
+        index = None
+        if isinstance(labels, IndexLabels):
+            index, changed, count, bad = resolve_labels(labels, count, problem.classes, options.ignore_index)
             if bad >= 0 and validate:
-                raise label_error("labels", bad, int(labels[bad]), problem.classes)
-            rows.index(resolved)
+                raise label_error("labels", bad, int(labels.owner.reshape(-1)[bad]), problem.classes)
             if v is not None:
-                label_weight = v[np.maximum(resolved, 0)]
-            mass = label_weight
-            if count < problem.rows:
-                mass = mass * (resolved != -1)
-        elif isinstance(labels, TopKArrays):
+                label_weight = mass = v[np.maximum(np.asarray(index.owner).reshape(-1), 0)]
+            if changed is not None:
+                mass = mass * (changed != -1)
+        rows = SoftmaxRows(logits, index, scale=1.0 / options.temperature, softcap=options.softcap or 0.0)
+        self._rows = rows
+        if isinstance(labels, TopKArrays):
             check_topk(labels, problem.classes)
             rows.topk(labels.indices, labels.values)
-        else:
+        elif isinstance(labels, Memory):
             rows.dense(labels)
         k = softmax_coefficients(options, problem.target, problem.classes, sample_weight=s, label_weight=label_weight)
-        if uses_measure(options, problem.target):
+        measured = uses_measure(options, problem.target)
+        if measured:
             rows.measure(v, k.alpha, k.beta)
         self.denominator = 1.0
         if divisor is not None:
@@ -161,15 +156,19 @@ class SoftmaxLoss:
                 mass = rows.target_mass()
             weight = s * mass
             self.denominator = float(np.sum(weight)) if isinstance(weight, np.ndarray) else count * weight
-        self._coefficients = RowCoefficients(k.b, k.c, 0.0, k.zeta, 0.0, mean_scale(self.denominator))
+        self._coefficients = RowCoefficients(
+            k.b,
+            k.c if measured else 0.0,
+            0.0,
+            k.zeta if options.z_loss else 0.0,
+            0.0,
+            mean_scale(self.denominator),
+        )
 
     def run(self, gradient: Memory | None = None, *, statistics: bool = False) -> RowResults:
         """Loss (`total` is reduced), statistics, and in the same pass the gradient of the reduced loss."""
-        out = self._rows.run(
-            self._coefficients, gradient, rows=self.options.reduction == "none", statistics=statistics
-        )
-        scale = self._coefficients.scale
-        return out if scale == 1.0 else out._replace(total=0.0 if scale == 0.0 else out.total * scale)
+        per_row = self.options.reduction == "none"
+        return self._rows.run(self._coefficients, gradient, rows=per_row, statistics=statistics)
 
     def gradient(
         self,

@@ -92,6 +92,31 @@ def softmax_options(
         )
 
 
+@dataclass(frozen=True)
+class PinballOptions:
+    """Options of the pinball loss. Build them with `pinball_options`, which checks them."""
+
+    over: float
+    under: float
+    reduction: str = "mean"
+
+
+def pinball_options(over: Any, under: Any, reduction: Any = "mean") -> PinballOptions:
+    """Checked options of the pinball loss.
+
+    Raises:
+        TypeError: a cost is not a plain number.
+        ValueError: a cost is negative or not finite, or the reduction is unknown.
+    """
+    costs = []
+    for name, value in (("over", over), ("under", under)):
+        cost = _number(name, value)
+        if not (cost >= 0.0 and math.isfinite(cost)):
+            raise value_error(name, "a finite cost of at least 0", repr(value), "Costs are per unit of the error.")
+        costs.append(cost)
+    return PinballOptions(costs[0], costs[1], check_reduction(reduction))
+
+
 def check_reduction(reduction: Any) -> str:
     """The reduction, if it is one of the three."""
     if isinstance(reduction, str) and reduction in REDUCTIONS:

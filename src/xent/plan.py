@@ -24,11 +24,17 @@ def softmax_plan(*, plain_memory: bool, wants: frozenset[str], scalar: bool) -> 
         scalar: the loss is reduced, so that its upstream gradient is one number.
     """
     if not plain_memory:
-        return Plan("reference", False, "the arrays are not plain memory of the CPU (another device, a tracer, a wrapper)")
+        return Plan(
+            "reference", False, "the arrays are not plain memory of the CPU (another device, a tracer, a wrapper)"
+        )
     if wants - {"logits"}:
         return Plan("reference", False, f"gradients to {', '.join(sorted(wants - {'logits'}))} come from the reference")
     if not wants:
-        return Plan("native", False, "no gradient is wanted: the logits are read once, nothing of their size is written")
+        return Plan(
+            "native", False, "no gradient is wanted: the logits are read once, nothing of their size is written"
+        )
     if scalar:
-        return Plan("native", True, "a scalar loss: gradient and loss in one pass, scaled by the upstream gradient later")
+        return Plan(
+            "native", True, "a scalar loss: gradient and loss in one pass, scaled by the upstream gradient later"
+        )
     return Plan("native", False, "one upstream gradient a row: the gradient is made when they are known")

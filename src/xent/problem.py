@@ -7,7 +7,6 @@ serve all of them, and a repeated shape costs a cache lookup.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
@@ -46,15 +45,6 @@ class RowLayout(NamedTuple):
     inner_stride: int
 
 
-@dataclass(frozen=True)
-class LabelShape:
-    """Shape and dtype name of the labels, and whether they came as TopK."""
-
-    shape: Shape
-    dtype: str
-    topk: bool = False
-
-
 def class_axis(shape: Shape, axis: int) -> int:
     """`axis` counted from the front, or an error that lists the axes there are."""
     if not shape:
@@ -76,8 +66,13 @@ def check_logits_dtype(dtype: str, argument: str = "logits") -> str:
 
 
 @lru_cache(maxsize=4096)
-def softmax_problem(shape: Shape, dtype: str, axis: int, labels: LabelShape) -> SoftmaxProblem:
+def softmax_problem(
+    shape: Shape, dtype: str, axis: int, label_shape: Shape, label_dtype: str, topk: bool
+) -> SoftmaxProblem:
     """The checked problem of a softmax loss.
+
+    Args:
+        label_shape, label_dtype: of the labels; with `topk`, of the indices of `TopK` labels.
 
     Raises:
         TypeError: logits or labels of a dtype that has no meaning here.
@@ -89,39 +84,40 @@ def softmax_problem(shape: Shape, dtype: str, axis: int, labels: LabelShape) -> 
     batch = shape[:at] + shape[at + 1 :]
     if classes == 0:
         raise value_error("logits", "at least one class", f"shape {shape} with axis {axis}", "Check the class axis.")
-    return SoftmaxProblem(
-        shape, at, classes, batch, math.prod(batch), _target_kind(shape, at, batch, labels), accumulate
-    )
+    target = _target(shape, at, batch, label_shape, label_dtype, topk)
+    return SoftmaxProblem(shape, at, classes, batch, math.prod(batch), target, accumulate)
 
 
-def _target_kind(shape: Shape, axis: int, batch: Shape, labels: LabelShape) -> Target:
-    got = f"shape {labels.shape}"
-    if labels.topk:
-        if labels.dtype not in INTEGER_DTYPES:
-            raise type_error("labels.indices", "an integer dtype", labels.dtype, "Class indices are integers.")
-        if labels.shape[:-1] != batch or not labels.shape or labels.shape[-1] == 0:
-            raise value_error("labels.indices", f"shape {(*batch, 'k')} with k >= 1", got, "Append one axis of length k.")
+def _target(shape: Shape, axis: int, batch: Shape, label_shape: Shape, label_dtype: str, topk: bool) -> Target:
+    got = f"shape {label_shape}"
+    if topk:
+        if label_dtype not in INTEGER_DTYPES:
+            raise type_error("labels.indices", "an integer dtype", label_dtype, "Class indices are integers.")
+        if label_shape[:-1] != batch or not label_shape or label_shape[-1] == 0:
+            raise value_error(
+                "labels.indices", f"shape {(*batch, 'k')} with k >= 1", got, "Append one axis of length k."
+            )
         return "topk"
-    if labels.dtype in INTEGER_DTYPES:
-        if labels.shape == batch:
+    if label_dtype in INTEGER_DTYPES:
+        if label_shape == batch:
             return "index"
         remedy = f"Class indices have the logits' shape {shape} without the class axis {axis}."
-        if labels.shape == (*batch, 1):
+        if label_shape == (*batch, 1):
             remedy = "Drop the last axis with labels[..., 0]."
-        elif labels.shape == shape:
+        elif label_shape == shape:
             remedy = "For one-hot labels pass labels.argmax(axis), for soft targets convert them to a float dtype."
         raise value_error("labels", f"shape {batch} for integer labels", got, remedy)
-    if labels.dtype in LOGIT_DTYPES:
-        if labels.shape == shape:
+    if label_dtype in LOGIT_DTYPES:
+        if label_shape == shape:
             return "dense"
         remedy = f"Soft targets have the shape of the logits, {shape}."
-        if labels.shape == batch:
+        if label_shape == batch:
             remedy = "These look like class indices: convert them to an integer dtype."
         raise value_error("labels", f"shape {shape} for soft targets", got, remedy)
     raise type_error(
         "labels",
         "an integer dtype (class indices) or a float dtype (soft targets)",
-        labels.dtype,
+        label_dtype,
         "Convert the labels to int64 or to the logits' dtype.",
     )
 
@@ -141,10 +137,18 @@ def row_layout(shape: Shape, strides: Shape, axis: int) -> RowLayout | None:
     return RowLayout(outer[0], shape[axis], inner[0], outer[1], strides[axis], inner[1])
 
 
+@lru_cache(maxsize=4096)
+def memory_order(shape: Shape, axis: int, classes_together: bool) -> tuple[Shape, int]:
+    """The shape in which to allocate an array, its classes side by side or in place, and the class axis of it."""
+    if classes_together:
+        return shape[:axis] + shape[axis + 1 :] + (shape[axis],), len(shape) - 1
+    return shape, axis
+
+
 def _merge(sizes: Shape, strides: Shape) -> tuple[int, int] | None:
     """(length, stride) of several axes read as one in C order, or None if one stride cannot do it."""
     length, stride = 1, 0
-    for size, step in zip(reversed(sizes), reversed(strides)):
+    for size, step in zip(reversed(sizes), reversed(strides), strict=True):
         if size == 1:
             continue
         if length == 1:
@@ -154,6 +158,12 @@ def _merge(sizes: Shape, strides: Shape) -> tuple[int, int] | None:
         else:
             return (0, 0) if 0 in sizes else None
     return length, stride
+
+
+def check_same_shape(argument: str, shape: Shape, expected: Shape, of: str) -> None:
+    """Elementwise losses take arrays of one shape; nothing is broadcast by accident."""
+    if shape != expected:
+        raise value_error(argument, f"the shape of {of}, {expected}", f"shape {shape}", "Reshape one of them.")
 
 
 def check_class_weight(shape: Shape, classes: int) -> None:
@@ -166,7 +176,7 @@ def check_class_weight(shape: Shape, classes: int) -> None:
 
 def check_sample_weight(shape: Shape, batch: Shape) -> None:
     """Sample weights have the batch shape, or 1 where an axis shares its weight."""
-    fits = len(shape) == len(batch) and all(s in (1, b) for s, b in zip(shape, batch))
+    fits = len(shape) == len(batch) and all(s in (1, b) for s, b in zip(shape, batch, strict=True))
     if not fits:
         raise value_error(
             "sample_weight",

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any, Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import type_error, value_error
-from ..kernels.native import ITEM_SIZES, Memory, RowCoefficients, SoftmaxRows, Strided, address, pooled
+from ..formulas import mean_scale, pinball
+from ..kernels.native import DTYPE_CODES, IndexLabels, Memory, RowCoefficients, SoftmaxRows, address, pooled
 from ..labels import TopK
 from ..losses import SoftmaxLoss, Stats, TopKArrays
-from ..options import SoftmaxOptions
-from ..problem import LabelShape, SoftmaxProblem, class_axis, check_logits_dtype, softmax_problem
+from ..options import PinballOptions, SoftmaxOptions
+from ..problem import (
+    SoftmaxProblem,
+    check_logits_dtype,
+    check_same_shape,
+    check_sample_weight,
+    class_axis,
+    memory_order,
+    row_layout,
+    softmax_problem,
+)
 
 Array = NDArray[Any]
 
@@ -30,44 +41,31 @@ def as_array(argument: str, value: Any) -> Array:
     return array
 
 
-def strided(array: Array) -> Strided:
-    """The memory of an array; one that no strides in elements describe is copied."""
-    size = array.itemsize
-    if not array.flags.aligned or any(step % size for step in array.strides):
-        array = np.ascontiguousarray(array)
-    return Strided(address(array), array.dtype.name, array.shape, tuple(s // size for s in array.strides), array)
-
-
 def memory(array: Array, axis: int) -> Memory:
-    """The rows of an array along `axis`; copied where they are not evenly spaced."""
-    found = strided(array)
-    layout = found.layout(axis)
+    """The rows of an array along `axis`; copied where they are not evenly spaced in whole elements."""
+    size = array.itemsize
+    layout = None
+    if array.flags.aligned and not any(step % size for step in array.strides):
+        layout = row_layout(array.shape, tuple(step // size for step in array.strides), axis)
     if layout is None:
-        found = strided(np.ascontiguousarray(array))
-        layout = found.layout(axis)
-    if layout is None:
-        raise RuntimeError("a contiguous array has a row layout")
-    return Memory(found, layout)
+        return memory(np.array(array, order="C"), axis)
+    return Memory(address(array), DTYPE_CODES[array.dtype.name], layout, array)
 
 
-def empty_like_rows(rows: Memory, axis: int, dtype: np.dtype[Any]) -> tuple[Array, Memory]:
-    """An uninitialised array of the logits' shape and memory order, large ones from the pool."""
-    shape = rows.array.shape
-    flat = pooled(int(np.prod(shape, dtype=np.int64)) * ITEM_SIZES[dtype.name]).view(dtype)
-    if rows.layout.class_stride == 1:  # classes side by side, as in channels-last images
-        out = np.moveaxis(flat.reshape(shape[:axis] + shape[axis + 1 :] + (shape[axis],)), -1, axis)
-    else:
-        out = flat.reshape(shape)
+def empty_like_rows(x: Array, rows: Memory, axis: int) -> tuple[Array, Memory]:
+    """An uninitialised array of the logits' shape, dtype and memory order, large ones from the pool."""
+    order, at = memory_order(x.shape, axis, rows.layout.class_stride == 1)
+    out = np.moveaxis(pooled(x.size * x.itemsize).view(x.dtype).reshape(order), at, axis)
     return out, memory(out, axis)
 
 
 class _Recorder:
-    """The losses that a function computed, each with a way to its gradient."""
+    """The losses that a function computed: the result, the argument, the gradient to it."""
 
     def __init__(self) -> None:
-        self.calls: list[tuple[Any, Any, Callable[[], Array]]] = []
+        self.calls: list[tuple[Any, Any, Array | None]] = []
 
-    def add(self, result: Any, argument: Any, gradient: Callable[[], Array]) -> None:
+    def add(self, result: Any, argument: Any, gradient: Array | None) -> None:
         self.calls.append((result, argument, gradient))
 
 
@@ -75,7 +73,11 @@ _recorder: ContextVar[_Recorder | None] = ContextVar("xent_recorder", default=No
 
 
 def value_and_grad(
-    loss_fn: Callable[..., Any], argnums: int | tuple[int, ...], has_aux: bool, args: tuple[Any, ...], kwargs: dict[str, Any]
+    loss_fn: Callable[..., Any],
+    argnums: int | tuple[int, ...],
+    has_aux: bool,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
 ) -> tuple[Any, Any]:
     """Value and gradient of a function that returns one of this library's losses as it came."""
     recorder = _Recorder()
@@ -105,11 +107,11 @@ def value_and_grad(
         if args[at] is not call[1]:
             raise value_error(
                 "argnums",
-                "the position of the logits",
+                "the position of the logits (or predictions)",
                 repr(at),
                 "On NumPy arrays the gradient is to the logits, passed on to the loss as they came.",
             )
-    gradients = tuple(call[2]() for _ in wanted)
+    gradients = tuple(call[2] for _ in wanted)
     return out, gradients[0] if isinstance(argnums, int) else gradients
 
 
@@ -129,12 +131,14 @@ def softmax_cross_entropy(
     validate: bool,
 ) -> Any:
     x = as_array("logits", logits)
-    target = TopK(as_array("labels.indices", labels.indices), as_array("labels.values", labels.values)) if isinstance(
-        labels, TopK
-    ) else as_array("labels", labels)
+    target = (
+        TopK(as_array("labels.indices", labels.indices), as_array("labels.values", labels.values))
+        if isinstance(labels, TopK)
+        else as_array("labels", labels)
+    )
     described = target.indices if isinstance(target, TopK) else target
     problem = softmax_problem(
-        x.shape, x.dtype.name, options.axis, LabelShape(described.shape, described.dtype.name, isinstance(target, TopK))
+        x.shape, x.dtype.name, options.axis, described.shape, described.dtype.name, isinstance(target, TopK)
     )
     rows = memory(x, problem.axis)
     loss = SoftmaxLoss(
@@ -150,18 +154,42 @@ def softmax_cross_entropy(
     recorder = _recorder.get()
     gradient = into = None
     if recorder is not None and options.reduction != "none":
-        gradient, into = empty_like_rows(rows, problem.axis, x.dtype)
+        gradient, into = empty_like_rows(x, rows, problem.axis)
     out = loss.run(into, statistics=return_stats)
     shape, dtype = problem.batch_shape, np.dtype(problem.accumulate)
-    value = _scalar(out.total, problem) if out.loss is None else out.loss.astype(dtype).reshape(shape)
+    value = _scalar(out.total, problem) if options.reduction != "none" else out.loss.astype(dtype).reshape(shape)
     if recorder is not None:
-        recorder.add(value, logits, lambda: gradient)
+        recorder.add(value, logits, gradient)
     if not return_stats:
         return value
-    return value, Stats(out.lse.astype(dtype).reshape(shape), out.entropy.astype(dtype).reshape(shape), out.argmax.reshape(shape))
+    return value, Stats(
+        out.lse.astype(dtype).reshape(shape), out.entropy.astype(dtype).reshape(shape), out.argmax.reshape(shape)
+    )
 
 
-def flat_labels(target: Array | TopK, problem: SoftmaxProblem) -> Array | TopKArrays | Memory:
+def pinball_loss(pred: Any, target: Any, options: PinballOptions, *, sample_weight: Any) -> Any:
+    x, t = as_array("pred", pred), as_array("target", target)
+    dtype = np.dtype(check_logits_dtype(x.dtype.name, "pred"))
+    check_same_shape("target", t.shape, x.shape, "pred")
+    loss, slope = pinball(np, x.astype(np.float64) - t, options.over, options.under)
+    weight: Any = 1.0
+    if sample_weight is not None:
+        weight = as_array("sample_weight", sample_weight)
+        check_sample_weight(weight.shape, x.shape)
+        weight = np.broadcast_to(weight, x.shape).astype(np.float64)
+    scale = 1.0
+    if options.reduction == "mean":
+        scale = mean_scale(float(np.sum(weight)) if sample_weight is not None else float(x.size))
+    value: Any = (loss * weight).astype(dtype)
+    if options.reduction != "none":
+        value = dtype.type(np.sum(loss * weight) * scale)
+    recorder = _recorder.get()
+    if recorder is not None:
+        recorder.add(value, pred, (slope * (weight * scale)).astype(x.dtype))
+    return value
+
+
+def flat_labels(target: Array | TopK, problem: SoftmaxProblem) -> IndexLabels | TopKArrays | Memory:
     """Labels as `SoftmaxLoss` takes them."""
     if isinstance(target, TopK):
         k = target.indices.shape[-1]
@@ -171,7 +199,8 @@ def flat_labels(target: Array | TopK, problem: SoftmaxProblem) -> Array | TopKAr
         )
     if problem.target == "dense":
         return memory(target, problem.axis)
-    return np.ascontiguousarray(target, np.int64).reshape(-1)
+    flat = np.ascontiguousarray(target, np.int64).reshape(-1)
+    return IndexLabels(address(flat), flat)
 
 
 def _rows(logits: Any, axis: int) -> tuple[Array, int, Memory]:
@@ -183,14 +212,14 @@ def _rows(logits: Any, axis: int) -> tuple[Array, int, Memory]:
 
 def softmax(logits: Any, axis: int) -> Array:
     x, at, rows = _rows(logits, axis)
-    out, into = empty_like_rows(rows, at, x.dtype)
+    out, into = empty_like_rows(x, rows, at)
     SoftmaxRows(rows).run(RowCoefficients(l=1.0), into)
     return out
 
 
 def log_softmax(logits: Any, axis: int) -> Array:
     x, at, rows = _rows(logits, axis)
-    out, into = empty_like_rows(rows, at, x.dtype)
+    out, into = empty_like_rows(x, rows, at)
     SoftmaxRows(rows).log_softmax(into)
     return out
 

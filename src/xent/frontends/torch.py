@@ -1,48 +1,50 @@
-"""PyTorch: CPU tensors go to the native kernels as they lie in memory; all others to the reference, in torch operations."""
+"""PyTorch: CPU tensors go to the native kernels as they lie in memory; all others to the reference."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from ..kernels import reference
+from .. import _native
 from ..errors import label_error
+from ..formulas import pinball
+from ..kernels import reference
 from ..kernels.native import (
-    ITEM_SIZES,
+    DTYPE_CODES,
     POOLED_BYTES,
+    IndexLabels,
     Memory,
     PerRow,
     RowCoefficients,
     SoftmaxRows,
-    Strided,
     pooled,
     resolve_labels,
 )
 from ..labels import TopK
 from ..losses import SoftmaxLoss, Stats, TopKArrays, check_normalizer
-from ..options import SoftmaxOptions
+from ..options import PinballOptions, SoftmaxOptions
 from ..plan import softmax_plan
 from ..problem import (
-    LabelShape,
     SoftmaxProblem,
     check_class_weight,
     check_logits_dtype,
+    check_same_shape,
     check_sample_weight,
     class_axis,
+    memory_order,
+    row_layout,
     softmax_problem,
 )
 
-DTYPE_NAMES = {
-    getattr(torch, name): name
-    for name in (
-        "float32 float64 float16 bfloat16 int8 int16 int32 int64 uint8 uint16 uint32 uint64 bool complex64 complex128"
-    ).split()
-}
+_native.share_openmp()  # torch's threads: a second pool would compete with them
+
+_NAMES = "float32 float64 float16 bfloat16 int8 int16 int32 int64 uint8 uint16 uint32 uint64 bool complex64 complex128"
+DTYPE_NAMES = {getattr(torch, name): name for name in _NAMES.split()}
 TORCH_DTYPES = {name: dtype for dtype, name in DTYPE_NAMES.items()}
+_CODES = {TORCH_DTYPES[name]: code for name, code in DTYPE_CODES.items()}
 _LOGITS_ONLY = frozenset({"logits"})
 _NOTHING: frozenset[str] = frozenset()
 
@@ -51,35 +53,27 @@ def dtype_name(tensor: Tensor) -> str:
     return DTYPE_NAMES.get(tensor.dtype) or str(tensor.dtype)
 
 
-def strided(tensor: Tensor) -> Strided:
-    """The memory of a CPU tensor."""
-    return Strided(tensor.data_ptr(), DTYPE_NAMES[tensor.dtype], tuple(tensor.shape), tensor.stride(), tensor)
-
-
 def memory(tensor: Tensor, axis: int) -> Memory:
-    """The rows of a tensor along `axis`; copied where they are not evenly spaced."""
-    found = strided(tensor)
-    layout = found.layout(axis)
+    """The rows of a CPU tensor along `axis`; copied where they are not evenly spaced."""
+    layout = row_layout(tensor.shape, tensor.stride(), axis)
     if layout is None:
-        found = strided(tensor.contiguous())
-        layout = found.layout(axis)
-    if layout is None:
-        raise RuntimeError("a contiguous tensor has a row layout")
-    return Memory(found, layout)
+        return memory(tensor.contiguous(), axis)
+    return Memory(tensor.data_ptr(), _CODES[tensor.dtype], layout, tensor)
 
 
-def empty_like_rows(rows: Memory, axis: int) -> tuple[Tensor, Memory]:
+def empty_like_rows(logits: Tensor, rows: Memory, axis: int) -> tuple[Tensor, Memory]:
     """An uninitialised tensor of the logits' shape, dtype and memory order, large ones from the pool."""
-    shape, dtype = rows.array.shape, TORCH_DTYPES[rows.array.dtype]
-    side_by_side = rows.layout.class_stride == 1 and axis != len(shape) - 1  # as in channels-last images
-    order = shape[:axis] + shape[axis + 1 :] + (shape[axis],) if side_by_side else shape
-    nbytes = math.prod(shape) * ITEM_SIZES[rows.array.dtype]
+    nbytes = logits.nbytes
+    if nbytes < POOLED_BYTES and logits.is_contiguous():
+        out = torch.empty_like(logits)
+        return out, Memory(out.data_ptr(), rows.dtype, rows.layout, out)
+    order, at = memory_order(logits.shape, axis, rows.layout.class_stride == 1)
     if nbytes < POOLED_BYTES:
-        out = torch.empty(order, dtype=dtype)
+        out = torch.empty(order, dtype=logits.dtype)
     else:
-        out = torch.from_numpy(pooled(nbytes)).view(dtype).view(order)
-    if side_by_side:
-        out = out.movedim(-1, axis)
+        out = torch.from_numpy(pooled(nbytes)).view(logits.dtype).view(order)
+    if at != axis:
+        out = out.movedim(at, axis)
     return out, memory(out, axis)
 
 
@@ -87,7 +81,14 @@ class Namespace:
     """The array API in torch's words, for the reference."""
 
     bool, nan = torch.bool, math.nan
-    exp, log1p, tanh, isfinite, argmax, arange = torch.exp, torch.log1p, torch.tanh, torch.isfinite, torch.argmax, torch.arange
+    exp, log1p, tanh, isfinite, argmax, arange = (
+        torch.exp,
+        torch.log1p,
+        torch.tanh,
+        torch.isfinite,
+        torch.argmax,
+        torch.arange,
+    )
     where, sum, all, zeros, ones = torch.where, torch.sum, torch.all, torch.zeros, torch.ones
     zeros_like, ones_like, moveaxis = torch.zeros_like, torch.ones_like, torch.movedim
     expand_dims, take_along_axis = torch.unsqueeze, torch.take_along_dim
@@ -126,7 +127,7 @@ def cotangent(upstream: Tensor | None) -> PerRow:
         return 0.0
     if upstream.ndim == 0:
         return float(upstream)
-    return upstream.detach().to(torch.float64).contiguous().view(-1).numpy()  # type: ignore[no-any-return]
+    return upstream.detach().to(torch.float64).contiguous().view(-1).numpy()
 
 
 def flat_labels(labels: Tensor | TopK, problem: SoftmaxProblem) -> Any:
@@ -139,7 +140,9 @@ def flat_labels(labels: Tensor | TopK, problem: SoftmaxProblem) -> Any:
         )
     if problem.target == "dense":
         return memory(labels.detach(), problem.axis)
-    return labels.to(torch.int64).contiguous().view(-1).numpy()
+    flat = labels if labels.dtype is torch.int64 else labels.to(torch.int64)
+    flat = flat.contiguous()
+    return IndexLabels(flat.data_ptr(), flat)
 
 
 class SoftmaxCrossEntropy(torch.autograd.Function):
@@ -180,7 +183,7 @@ class SoftmaxCrossEntropy(torch.autograd.Function):
 class _Call:
     """One call of softmax cross-entropy, with what its derivatives need."""
 
-    __slots__ = ("problem", "options", "loss", "rows", "one_pass", "return_stats", "arguments", "dtype")
+    __slots__ = ("arguments", "dtype", "loss", "one_pass", "options", "problem", "return_stats", "rows")
 
     def __init__(self, problem: SoftmaxProblem, options: SoftmaxOptions, arguments: tuple[Any, ...]) -> None:
         self.problem, self.options, self.arguments = problem, options, arguments
@@ -203,29 +206,34 @@ class _Call:
         )
 
     def run(self, logits: Tensor, gradient: bool) -> tuple[Tensor | None, tuple[Tensor, ...]]:
-        out, into = empty_like_rows(self.rows, self.problem.axis) if gradient else (None, None)
+        out, into = empty_like_rows(logits, self.rows, self.problem.axis) if gradient else (None, None)
         results = self.loss.run(into, statistics=self.return_stats)
-        if results.loss is None:
+        if self.options.reduction != "none":
             loss = torch.scalar_tensor(results.total, dtype=self.dtype)
         else:
             loss = self.per_row(results.loss)
         if not self.return_stats:
             return out, (loss,)
         shape = self.problem.batch_shape
-        return out, (loss, self.per_row(results.lse), self.per_row(results.entropy), torch.from_numpy(results.argmax).view(shape))
+        return out, (
+            loss,
+            self.per_row(results.lse),
+            self.per_row(results.entropy),
+            torch.from_numpy(results.argmax).view(shape),
+        )
 
     def per_row(self, values: Any) -> Tensor:
         return torch.from_numpy(values).to(self.dtype).view(self.problem.batch_shape)
 
     def vjp(self, logits: Tensor, upstream: tuple[Tensor | None, ...]) -> Tensor:
-        out, into = empty_like_rows(self.rows, self.problem.axis)
+        out, into = empty_like_rows(logits, self.rows, self.problem.axis)
         loss, lse, entropy = (*upstream, None, None, None)[:3]
         self.loss.gradient(into, cotangent(loss), lse=cotangent(lse), entropy=cotangent(entropy))
         return out
 
     def differentiable_vjp(self, logits: Tensor, upstream: tuple[Tensor | None, ...]) -> Tensor:
         outputs = self.reference(logits)
-        chosen = [(out, g) for out, g in zip(outputs, upstream) if g is not None and out.requires_grad]
+        chosen = [(out, g) for out, g in zip(outputs, upstream, strict=False) if g is not None and out.requires_grad]
         (gradient,) = torch.autograd.grad([c[0] for c in chosen], logits, [c[1] for c in chosen], create_graph=True)
         return gradient
 
@@ -239,11 +247,17 @@ class _Call:
             check_sample_weight(tuple(sample_weight.shape), self.problem.batch_shape)
         normalizer = check_normalizer(normalizer, self.options.reduction)
         self.arguments = (labels, *weights, normalizer)
-        if validate and logits.is_cpu and isinstance(labels, Tensor) and is_plain(labels) and self.problem.target == "index":
-            flat = flat_labels(labels, self.problem)
-            bad = resolve_labels(flat, self.problem.classes, self.options.ignore_index)[2]
+        if (
+            validate
+            and logits.is_cpu
+            and isinstance(labels, Tensor)
+            and is_plain(labels)
+            and self.problem.target == "index"
+        ):
+            index = flat_labels(labels, self.problem)
+            bad = resolve_labels(index, self.problem.rows, self.problem.classes, self.options.ignore_index).first_bad
             if bad >= 0:
-                raise label_error("labels", bad, int(flat[bad]), self.problem.classes)
+                raise label_error("labels", bad, int(index.owner.reshape(-1)[bad]), self.problem.classes)
         return self.reference(logits)
 
     def reference(self, logits: Tensor) -> tuple[Tensor, ...]:
@@ -285,10 +299,7 @@ def softmax_cross_entropy(
         described = target = as_tensor(labels, logits)
         tensors = [("labels", target)]
     problem = softmax_problem(
-        tuple(logits.shape),
-        dtype_name(logits),
-        options.axis,
-        LabelShape(tuple(described.shape), dtype_name(described), target is not described),
+        logits.shape, dtype_name(logits), options.axis, described.shape, dtype_name(described), target is not described
     )
     if class_weight is not None:
         class_weight = as_tensor(class_weight, logits)
@@ -310,7 +321,7 @@ def softmax_cross_entropy(
         call.prepare(logits, validate)
         call.one_pass = plan.gradient_in_forward
         if wants:
-            results = SoftmaxCrossEntropy.apply(logits, call)
+            results = SoftmaxCrossEntropy.apply(logits, call)  # type: ignore[no-untyped-call]
         else:
             results = call.run(logits, gradient=False)[1]
             if not return_stats:
@@ -353,7 +364,7 @@ class Softmax(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, axis: int) -> Tensor:
         rows = memory(logits, axis)
-        out, into = empty_like_rows(rows, axis)
+        out, into = empty_like_rows(logits, rows, axis)
         SoftmaxRows(rows).run(RowCoefficients(l=1.0), into)
         ctx.save_for_backward(out)
         ctx.axis = axis
@@ -372,7 +383,7 @@ class LogSoftmax(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, axis: int) -> Tensor:
         rows = memory(logits, axis)
-        out, into = empty_like_rows(rows, axis)
+        out, into = empty_like_rows(logits, rows, axis)
         SoftmaxRows(rows).log_softmax(into)
         ctx.save_for_backward(out)
         ctx.axis = axis
@@ -402,6 +413,27 @@ def log_softmax(logits: Tensor, axis: int) -> Tensor:
 
 def logsumexp(logits: Tensor, axis: int) -> Tensor:
     return _along_axis(LogSumExp, torch.logsumexp, logits, axis)
+
+
+def pinball_loss(pred: Tensor, target: Any, options: PinballOptions, *, sample_weight: Any) -> Tensor:
+    dtype = TORCH_DTYPES[check_logits_dtype(dtype_name(pred), "pred")]
+    target = as_tensor(target, pred)
+    check_same_shape("target", tuple(target.shape), tuple(pred.shape), "pred")
+    loss, _ = pinball(torch, pred.to(dtype) - target, options.over, options.under)
+    weight = (
+        torch.ones((), dtype=dtype, device=pred.device) if sample_weight is None else as_tensor(sample_weight, pred)
+    )
+    if sample_weight is not None:
+        check_sample_weight(tuple(weight.shape), tuple(pred.shape))
+    weight = weight.to(dtype).expand(pred.shape)
+    loss = loss * weight
+    if options.reduction == "none":
+        return loss
+    total = loss.sum()
+    if options.reduction == "sum":
+        return total
+    mass = weight.sum()
+    return torch.where(mass == 0, total * 0.0, total / torch.where(mass == 0, 1.0, mass))
 
 
 def value_and_grad(

@@ -1,7 +1,7 @@
 """The native kernels seen from Python: strided memory in, row statistics and gradients out.
 
-Nothing here knows a framework. An array is an address with strides (`Strided`), kept alive by its `owner`; per-row numbers
-are NumPy arrays of float64.
+Nothing here knows a framework. An array is an address with strides (`Memory`), kept alive by its `owner`; per-row
+numbers are NumPy arrays of float64.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _native
-from ..problem import RowLayout, Shape, row_layout
+from ..problem import RowLayout
 
 DTYPE_CODES = {"float32": 0, "float64": 1, "bfloat16": 2, "float16": 3}
 ITEM_SIZES = {"float32": 4, "float64": 8, "bfloat16": 2, "float16": 2}
@@ -21,17 +21,25 @@ ITEM_SIZES = {"float32": 4, "float64": 8, "bfloat16": 2, "float16": 2}
 POOLED_BYTES = 1 << 20
 
 
-class Strided(NamedTuple):
-    """A typed array in memory. Strides count elements."""
+class Memory(NamedTuple):
+    """An array in memory, as rows: an address, a dtype code, and where its rows lie. `owner` keeps it alive."""
 
     address: int
-    dtype: str
-    shape: Shape
-    strides: Shape
+    dtype: int
+    layout: RowLayout
     owner: Any
 
-    def layout(self, axis: int) -> RowLayout | None:
-        return row_layout(self.shape, self.strides, axis)
+    def arguments(self) -> tuple[int, int, int, int, int]:
+        """Address, dtype and strides, as every native function takes them."""
+        layout = self.layout
+        return self.address, self.dtype, layout.outer_stride, layout.class_stride, layout.inner_stride
+
+
+class IndexLabels(NamedTuple):
+    """Class indices, one a row: contiguous int64 at an address. `owner`: the array they are in."""
+
+    address: int
+    owner: Any
 
 
 def address(array: NDArray[Any] | None) -> int:
@@ -43,33 +51,37 @@ def pooled(nbytes: int) -> NDArray[np.uint8]:
     """Uninitialised bytes; large ones from the pool, to which they return when the array dies."""
     if nbytes < POOLED_BYTES:
         return np.empty(nbytes, np.uint8)
-    return _native.buffer(nbytes)  # type: ignore[no-any-return]
+    return _native.buffer(nbytes)
 
 
-def resolve_labels(
-    labels: NDArray[np.int64], classes: int, ignore_index: int | None
-) -> tuple[NDArray[np.int64], int, int]:
-    """Labels as kernels read them: class, -1 for an ignored row, -2 for one out of range.
+class Resolved(NamedTuple):
+    """Labels as kernels read them: a class, -1 for an ignored row, -2 for a label out of range.
 
-    Returns:
-        (labels, rows kept, first row out of range or -1). The labels come back as they are if nothing had to change.
+    `changed` is None where the labels could stay as they are.
     """
-    n = labels.size
-    ignores = ignore_index is not None
-    ignore = ignore_index if ignores else 0
-    kept, bad = _native.resolve_labels(address(labels), n, classes, ignores, ignore)
-    if kept == n and bad < 0:
-        return labels, kept, bad
-    out = np.empty(n, np.int64)
-    _native.resolve_labels(address(labels), n, classes, ignores, ignore, address(out))
-    return out, kept, bad
+
+    labels: IndexLabels
+    changed: NDArray[np.int64] | None
+    kept: int  # rows that are not ignored
+    first_bad: int  # the first row whose label is out of range, or -1
+
+
+def resolve_labels(labels: IndexLabels, rows: int, classes: int, ignore_index: int | None) -> Resolved:
+    """Checks labels and marks the rows that are not to be read."""
+    ignores, ignore = (False, 0) if ignore_index is None else (True, ignore_index)
+    kept, bad = _native.resolve_labels(labels.address, rows, classes, ignores, ignore)
+    if kept == rows and bad < 0:
+        return Resolved(labels, None, kept, bad)
+    out = np.empty(rows, np.int64)
+    _native.resolve_labels(labels.address, rows, classes, ignores, ignore, address(out))
+    return Resolved(IndexLabels(address(out), out), out, kept, bad)
 
 
 PerRow = float | NDArray[np.float64]
 
 
 class RowCoefficients(NamedTuple):
-    """loss_i = b·nll + c·u + l·lse + zeta·lse² + h·entropy: numbers, or one a row. `scale` multiplies the gradient."""
+    """loss_i = b·nll + c·u + l·lse + zeta·lse² + h·entropy: numbers, or one a row. `scale`: of sum and gradient."""
 
     b: PerRow = 0.0
     c: PerRow = 0.0
@@ -79,52 +91,40 @@ class RowCoefficients(NamedTuple):
     scale: float = 1.0
 
 
-class Memory(NamedTuple):
-    """An array and the rows in it."""
-
-    array: Strided
-    layout: RowLayout
-
-    def arguments(self) -> tuple[int, int, int, int, int]:
-        """Address, dtype and strides, as every native function takes them."""
-        array, layout = self
-        return (
-            array.address,
-            DTYPE_CODES[array.dtype],
-            layout.outer_stride,
-            layout.class_stride,
-            layout.inner_stride,
-        )
+def _pair(value: PerRow) -> tuple[float, int]:
+    """A coefficient as the native function takes it: a number, or the address of one a row."""
+    return (value, 0) if isinstance(value, float) else (0.0, address(value))
 
 
 _NOWHERE = (0, 0, 0, 0, 0)
 
 
 class RowResults(NamedTuple):
-    """The sum of the losses and per-row results; None where not asked for."""
+    """The scaled sum of the losses, and per-row results: arrays, or None where not asked for."""
 
     total: float
-    loss: NDArray[np.float64] | None
-    lse: NDArray[np.float64] | None
-    entropy: NDArray[np.float64] | None
-    argmax: NDArray[np.int64] | None
+    loss: Any
+    lse: Any
+    entropy: Any
+    argmax: Any
 
 
 class SoftmaxRows:
     """Logits and targets on the native kernels, ready to run as often as wanted."""
 
-    def __init__(self, logits: Memory, *, scale: float = 1.0, softcap: float = 0.0) -> None:
-        layout = logits.layout
-        self.rows = layout.outer * layout.inner
-        self._keep: list[Any] = [logits.array.owner]
-        self._native = _native.Softmax(
-            layout.outer, layout.classes, layout.inner, *logits.arguments(), scale, softcap
-        )
+    __slots__ = ("_keep", "_native", "rows")
 
-    def index(self, labels: NDArray[np.int64]) -> None:
-        """Resolved labels, one a row."""
-        self._keep.append(labels)
-        self._native.index(address(labels))
+    def __init__(
+        self, logits: Memory, labels: IndexLabels | None = None, *, scale: float = 1.0, softcap: float = 0.0
+    ) -> None:
+        """`labels`: resolved class indices, if rows have any."""
+        outer, classes, inner, *strides = logits.layout
+        self.rows = outer * inner
+        self._keep: list[Any] = [logits.owner, labels]
+        index = 0 if labels is None else labels.address
+        self._native = _native.Softmax(
+            outer, classes, inner, logits.address, logits.dtype, *strides, scale, softcap, index
+        )
 
     def measure(self, class_weight: NDArray[np.float64] | None, alpha: float, beta: float) -> None:
         """The target measure v·(alpha·t + beta); t is 0 unless `dense` or `topk` gives it."""
@@ -132,7 +132,7 @@ class SoftmaxRows:
         self._native.measure(address(class_weight), alpha, beta)
 
     def dense(self, target: Memory) -> None:
-        self._keep.append(target.array.owner)
+        self._keep.append(target.owner)
         self._native.dense(*target.arguments())
 
     def topk(self, indices: NDArray[np.int64], values: NDArray[np.float64]) -> None:
@@ -154,28 +154,27 @@ class SoftmaxRows:
         rows: bool = False,
         statistics: bool = False,
     ) -> RowResults:
-        """The sum of the losses, and what else is asked for.
+        """The sum of the losses times `scale`, and what else is asked for.
 
         Args:
             gradient: where the gradient goes.
             rows: the loss of each row. statistics: lse, entropy and argmax of each row.
         """
         b, c, l, zeta, h, scale = coefficients  # noqa: E741
-        pairs: list[float | int] = []
-        for value in (b, c, l, zeta, h):
-            pairs += (0.0, address(value)) if isinstance(value, np.ndarray) else (value, 0)
-        n = self.rows
-        loss = np.empty(n) if rows else None
-        top = log_sum = entropy = argmax = lse = None
-        if statistics:
-            top, log_sum, entropy, argmax = np.empty(n), np.empty(n), np.empty(n), np.empty(n, np.int64)
+        pairs = (*_pair(b), *_pair(c), *_pair(l), *_pair(zeta), *_pair(h), scale)
         where = _NOWHERE if gradient is None else gradient.arguments()
+        if not (rows or statistics):
+            return RowResults(self._native.run(*pairs, 0, *where, 0, 0, 0, 0) * scale, None, None, None, None)
+        n = self.rows
+        loss = np.empty(n)
+        if not statistics:
+            total = self._native.run(*pairs, address(loss), *where, 0, 0, 0, 0)
+            return RowResults(total * scale, loss, None, None, None)
+        top, log_sum, entropy, argmax = np.empty(n), np.empty(n), np.empty(n), np.empty(n, np.int64)
         total = self._native.run(
-            *pairs, scale, address(loss), *where, address(top), address(log_sum), address(entropy), address(argmax)
+            *pairs, address(loss), *where, address(top), address(log_sum), address(entropy), address(argmax)
         )
-        if top is not None and log_sum is not None:
-            lse = top + log_sum
-        return RowResults(total, loss, lse, entropy, argmax)
+        return RowResults(total * scale, loss, top + log_sum, entropy, argmax)
 
     def log_softmax(self, out: Memory) -> None:
         self._native.log_softmax(*out.arguments())

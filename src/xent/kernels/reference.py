@@ -1,6 +1,6 @@
 """The slow, obvious implementation, on the array API: the fallback where no kernel fits and the oracle of every kernel.
 
-It is written so that an automatic differentiation of it gives right gradients: no NaN comes from a branch that is not taken.
+It is written so that an automatic differentiation of it is right: no NaN comes from a branch that is not taken.
 Logits have their class axis last. `xp` is a namespace of the array API standard; frameworks whose names differ pass a
 small adapter.
 """

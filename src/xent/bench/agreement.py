@@ -1,0 +1,153 @@
+"""The check that comes before the timing: every result against a float64 truth.
+
+Errors are relative: that of the loss to the true loss, that of the gradient, the largest of any entry, to the largest true
+entry. Two rules are held to:
+
+1. Nobody is further from the truth than a computation that keeps its log-probabilities in the logits' dtype: `eps` of that
+   dtype times 1 + the largest -log p. Who is, computes something else.
+2. xent is no further from the truth than any peer is, and two `eps` of its result: one because results are rounded, one
+   because the largest error of a few rows is a matter of luck.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .contenders import Contender
+from .data import Array, Problem
+
+Float64 = NDArray[np.float64]
+
+EPS = {"float32": 2.0**-23, "bfloat16": 2.0**-7, "float16": 2.0**-10}
+BLOCK = 1 << 22  # elements of the truth that are computed at a time: 32 MiB an array
+
+
+@dataclass(frozen=True)
+class Truth:
+    """A problem's solution in float64.
+
+    Attributes:
+        loss: in nats.
+        gradient: [rows, classes].
+        depth: the largest -log p of any class of any row, in nats.
+    """
+
+    loss: float
+    gradient: Float64
+    depth: float
+
+
+@dataclass(frozen=True)
+class Error:
+    """How far a loss and a gradient (None: not computed) are from the truth, relative to it."""
+
+    loss: float
+    gradient: float | None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A contender's error and what it breaks of the rules, in words."""
+
+    error: Error
+    disagreements: list[str]
+
+
+def truth(problem: Problem) -> Truth:
+    """The definition of the loss, written out."""
+    logits = rows_of(problem.logits)
+    classes, smoothing = logits.shape[1], problem.case.label_smoothing
+    weight = np.ones(classes) if problem.class_weight is None else problem.class_weight.astype(np.float64)
+    gradient = np.empty(logits.shape)
+    total = mass = depth = 0.0
+    step = max(1, BLOCK // classes)
+    for block in (slice(start, start + step) for start in range(0, len(logits), step)):
+        log_p = log_softmax(logits[block].astype(np.float64))
+        target = dense_target(problem, block)
+        kept = target.any(1, keepdims=True)
+        measure = weight * ((1 - smoothing) * target + kept * smoothing / classes)
+        total -= float((measure * log_p).sum())
+        mass += float((weight * target).sum())
+        gradient[block] = measure.sum(1, keepdims=True) * np.exp(log_p) - measure
+        depth = max(depth, -float(log_p.min()))
+    gradient /= mass
+    return Truth(total / mass, gradient, depth)
+
+
+def log_softmax(z: Float64) -> Float64:
+    """Log-probabilities of rows of logits."""
+    z = z - z.max(1, keepdims=True)
+    return z - np.log(np.exp(z).sum(1, keepdims=True))  # type: ignore[no-any-return]
+
+
+def dense_target(problem: Problem, block: slice) -> Float64:
+    """One probability a class, for some of the rows; all 0 in ignored ones."""
+    if problem.case.soft:
+        return rows_of(problem.labels)[block].astype(np.float64)
+    labels = problem.labels.reshape(-1, 1)[block]
+    return (labels == np.arange(problem.case.shape[1])).astype(np.float64)
+
+
+def rows_of(array: Array) -> Array:
+    """[rows, classes] of an array whose classes are on axis 1."""
+    return np.moveaxis(array, 1, -1).reshape(-1, array.shape[1])
+
+
+def error(outcome: tuple[Any, Any], true: Truth) -> Error:
+    """How far a contender's loss and gradient are from the truth."""
+    loss, gradient = outcome
+    of_loss = abs(float(in_numpy(loss)) - true.loss) / (abs(true.loss) or 1.0)
+    if gradient is None:
+        return Error(of_loss, None)
+    difference = rows_of(in_numpy(gradient)) - true.gradient
+    return Error(of_loss, float(np.abs(difference).max() / (np.abs(true.gradient).max() or 1.0)))
+
+
+def in_numpy(array: Any) -> Array:
+    """A NumPy array, or a torch.Tensor as one."""
+    return array.detach().double().numpy() if hasattr(array, "detach") else np.asarray(array)
+
+
+def check(found: Sequence[Contender]) -> dict[str, Verdict]:
+    """Runs every contender but the copy once, and judges its result. By name."""
+    problems = {id(contender.problem): contender.problem for contender in found}
+    verdicts: dict[str, Verdict] = {}
+    for problem in problems.values():
+        true = truth(problem)
+        rivals = [c for c in found if c.problem is problem and c.role != "copy"]
+        errors = {c.name: error(c.step(), true) for c in rivals}
+        peers = {c.name: errors[c.name] for c in rivals if c.role == "peer"}
+        for c in rivals:
+            verdicts[c.name] = Verdict(errors[c.name], disagreements(c, errors[c.name], true, peers))
+    return verdicts
+
+
+def disagreements(contender: Contender, mine: Error, true: Truth, peers: dict[str, Error]) -> list[str]:
+    """What a contender's error breaks of the rules; empty if it agrees.
+
+    Args:
+        contender: whose error it is.
+        mine: the error.
+        true: what it is relative to.
+        peers: by name, the errors on the same problem that xent may not exceed.
+    """
+    eps = EPS[contender.problem.case.dtype]
+    limits = [("1 + the largest -log p in eps", Error(eps * (1 + true.depth), eps * (1 + true.depth)))]
+    if contender.role == "xent":  # whose loss is float32 at least
+        limits += [(f"{name}'s error and 2 eps", allowing(e, 2 * EPS["float32"], 2 * eps)) for name, e in peers.items()]
+    return [
+        f"DISAGREES: {contender.name}: {what} has an error of {off:.3g}, expected at most {most:.3g}, {limit_name}."
+        for limit_name, limit in limits
+        for what, off, most in (("loss", mine.loss, limit.loss), ("gradient", mine.gradient, limit.gradient))
+        if off is not None and most is not None and not off <= most  # NaN breaks every rule
+    ]
+
+
+def allowing(error: Error, loss: float, gradient: float) -> Error:
+    """An error with an allowance on top."""
+    return Error(error.loss + loss, None if error.gradient is None else error.gradient + gradient)

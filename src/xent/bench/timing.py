@@ -1,0 +1,74 @@
+"""Interleaved timing: every round times every contender once, so that a slow minute of the machine hits all of them."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Callable
+
+Step = Callable[[], object]
+
+# Seconds before each sample. OpenMP workers (torch's) wait for more work in a loop for some milliseconds, and would keep a core
+# from the contender that comes next.
+PAUSE = 0.005
+SAMPLE = 0.01  # seconds; steps shorter than that are timed in batches
+MIN_ROUNDS = 3
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds a call, one sample a round, each the mean of `calls` calls."""
+
+    samples: tuple[float, ...]
+    calls: int
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.samples)
+
+    @property
+    def quartiles(self) -> tuple[float, float]:
+        """The bounds of the middle half of the samples."""
+        low, _, high = statistics.quantiles(self.samples, method="inclusive")
+        return low, high
+
+
+def interleave(steps: Mapping[str, Step], seconds: float) -> dict[str, Timing]:
+    """Times steps in turns.
+
+    Args:
+        steps: by name, warmed up by a call at least.
+        seconds: how long to go on; three rounds are timed in any case.
+    """
+    calls = {name: calls_a_sample(step) for name, step in steps.items()}
+    samples: dict[str, list[float]] = {name: [] for name in steps}
+    deadline = time.perf_counter() + seconds
+    turn = 0
+    while turn < MIN_ROUNDS or time.perf_counter() < deadline:
+        for name in order(list(steps), turn):
+            time.sleep(PAUSE)
+            samples[name].append(sample(steps[name], calls[name]))
+        turn += 1
+    return {name: Timing(tuple(samples[name]), calls[name]) for name in steps}
+
+
+def order(names: Sequence[str], turn: int) -> list[str]:
+    """Who comes after whom in a round: another one starts each time, and every other round goes backwards."""
+    first = turn % len(names)
+    rotated = [*names[first:], *names[:first]]
+    return rotated[::-1] if turn % 2 else rotated
+
+
+def calls_a_sample(step: Step) -> int:
+    """How many calls make a sample of `SAMPLE` seconds."""
+    return max(1, round(SAMPLE / min(sample(step, 1) for _ in range(3))))
+
+
+def sample(step: Step, calls: int) -> float:
+    """Seconds a call, over a number of calls."""
+    start = time.perf_counter()
+    for _ in range(calls):
+        step()
+    return (time.perf_counter() - start) / calls

@@ -1,0 +1,74 @@
+"""The command line: `xent demo`, `xent bench`, `xent --version`.
+
+A command is a module with `add_arguments(parser)` and `run(namespace) -> exit status`. It is imported when it is
+chosen, so that no command needs what another one needs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import NamedTuple, NoReturn
+
+from .. import __version__
+
+
+class Command(NamedTuple):
+    """Where a command lives, what it does, and the extra of the package that brings what it imports."""
+
+    module: str
+    purpose: str
+    extra: str
+
+
+COMMANDS = {
+    "demo": Command("xent.demo", "train small models with the losses; print the results and write plots", "demo"),
+    "bench": Command("xent.bench", "time and check the losses on this machine", "bench"),
+}
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """A parser that reports a mistake in one line, without repeating the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}. See {self.prog} --help.\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command that `argv` names (by default, the arguments of this process).
+
+    Returns:
+        The exit status: 0 done, 1 the command failed, 2 the arguments or the installation do not fit, 130 interrupted.
+    """
+    try:
+        return _run(sys.argv[1:] if argv is None else list(argv))
+    except SystemExit as stop:  # argparse has printed the help, the version or an error
+        return stop.code if isinstance(stop.code, int) else 0
+    except KeyboardInterrupt:
+        return 130
+
+
+def _run(arguments: list[str]) -> int:
+    parser = OneLineParser(prog="xent", description="Cross-entropy losses and their gradients.")
+    parser.add_argument("--version", action="version", version=f"xent {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    parsers = {name: commands.add_parser(name, help=c.purpose, description=c.purpose) for name, c in COMMANDS.items()}
+
+    # The options of xent itself take no value, so the first word without a dash is the command.
+    chosen = next((word for word in arguments if not word.startswith("-")), None)
+    try:
+        if chosen in COMMANDS:
+            import_module(COMMANDS[chosen].module).add_arguments(parsers[chosen])
+        namespace = parser.parse_args(arguments)
+        return int(import_module(COMMANDS[namespace.command].module).run(namespace))
+    except ModuleNotFoundError as error:
+        if chosen not in COMMANDS or error.name is None or error.name.split(".")[0] == "xent":
+            raise
+        print(
+            f"xent {chosen}: the Python package {error.name!r} is not installed. "
+            f'Run: pip install "xent[{COMMANDS[chosen].extra}]"',
+            file=sys.stderr,
+        )
+        return 2
