@@ -2,6 +2,7 @@
 //
 // At most `buffer_limit()` bytes lie unused here; the oldest go first. A buffer serves a request of at least 3/4 of its
 // size, so a kept buffer never wastes more than a third of what was asked for.
+#include <pthread.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -40,6 +41,10 @@ Pool& pool() {
     fresh->limit = default_limit();
     return fresh;
   }();
+  // A fork while another thread holds the lock would leave it locked in the child.
+  static const int registered = pthread_atfork([] { pool().mutex.lock(); }, [] { pool().mutex.unlock(); },
+                                               [] { pool().mutex.unlock(); });
+  (void)registered;
   return *p;
 }
 

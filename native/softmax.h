@@ -48,28 +48,48 @@ inline void log_softmax(const Softmax& p, const Array& out) {
   });
 }
 
+// Rows whose classes lie side by side, summed one by one.
+template <class T>
+inline void mass_of_rows(const Softmax& p, const T* v, double* mass) {
+  constexpr i64 block = block_size<T>;
+  parallel(p.rows(), 1 + 16384 / p.classes, [&](i64 begin, i64 end) {
+    T* buffer = static_cast<T*>(scratch(3, block * i64(sizeof(T))));
+    for (i64 r = begin; r < end; ++r) {
+      const i64 first = r / p.inner * p.dense.outer + r % p.inner * p.dense.inner;
+      mass[r] = 0;
+      for (i64 k = 0; k < p.classes; k += block) {
+        const i64 n = p.classes - k < block ? p.classes - k : block;
+        mass[r] += block_mass<T>(view_or_read(p.dense, first + k, n, buffer), v ? v + k : nullptr, n);
+      }
+    }
+  });
+}
+
+// All other layouts: neighbouring rows together, a class at a time.
+template <class T>
+inline void mass_of_columns(const Softmax& p, const T* v, double* mass) {
+  constexpr i64 lanes = 256;
+  const i64 tiles = (p.inner + lanes - 1) / lanes;
+  parallel(p.outer * tiles, 1 + 16384 / (p.classes * lanes), [&](i64 begin, i64 end) {
+    T t[lanes];
+    for (i64 tile = begin; tile < end; ++tile) {
+      const i64 o = tile / tiles, i = tile % tiles * lanes, n = p.inner - i < lanes ? p.inner - i : lanes;
+      double* sum = mass + o * p.inner + i;
+      for (i64 j = 0; j < n; ++j) sum[j] = 0;
+      for (i64 k = 0; k < p.classes; ++k) {
+        read(p.dense, o * p.dense.outer + k * p.dense.cls + i * p.dense.inner, p.dense.inner, n, t);
+        const double weight = v ? double(v[k]) : 1.0;
+        for (i64 j = 0; j < n; ++j) sum[j] += weight * double(t[j]);
+      }
+    }
+  });
+}
+
 inline void softmax_mass(const Softmax& p, double* mass) {
   with_compute_type(p, [&](auto type) {
     using T = decltype(type);
-    constexpr i64 block = block_size<T>;
     const T* v = class_weights<T>(p, 7);
-    parallel(p.rows(), 1 + 16384 / p.classes, [&](i64 begin, i64 end) {
-      T* buffer = static_cast<T*>(scratch(3, block * i64(sizeof(T))));
-      for (i64 r = begin; r < end; ++r) {
-        const i64 first = r / p.inner * p.dense.outer + r % p.inner * p.dense.inner;
-        double sum = 0;
-        for (i64 k = 0; k < p.classes; k += block) {
-          const i64 n = p.classes - k < block ? p.classes - k : block, at = first + k * p.dense.cls;
-          const T* t = buffer;
-          if (p.dense.cls == 1)
-            t = view_or_read(p.dense, at, n, buffer);
-          else
-            read(p.dense, at, p.dense.cls, n, buffer);
-          sum += block_mass<T>(t, v ? v + k : nullptr, n);
-        }
-        mass[r] = sum;
-      }
-    });
+    p.dense.cls == 1 ? mass_of_rows<T>(p, v, mass) : mass_of_columns<T>(p, v, mass);
   });
 }
 

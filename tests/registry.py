@@ -152,10 +152,10 @@ def make_batch(
 
 def tensor(array: Any) -> torch.Tensor:
     """A torch tensor of an array; bfloat16 too."""
-    array = np.ascontiguousarray(array)
+    array = np.array(array, order="C")
     if array.dtype.name == "bfloat16":
         return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
-    return torch.from_numpy(array.copy())
+    return torch.from_numpy(array)
 
 
 def array(t: torch.Tensor) -> np.ndarray:

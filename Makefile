@@ -1,0 +1,22 @@
+# Two commands, each with a virtual environment of its own. PYTHON names the interpreter to build them with.
+PYTHON ?= python3
+SOURCES := $(shell find src native bindings -type f -not -path '*/__pycache__/*') CMakeLists.txt pyproject.toml
+
+.PHONY: demo test clean
+
+# Trains real models on real data with the library's own losses.
+demo: .venv-demo/installed
+	.venv-demo/bin/xent demo
+
+# Every test, against the installed package.
+test: .venv-test/installed
+	.venv-test/bin/python -m pytest $(PYTEST_ARGS)
+
+.venv-%/installed: $(SOURCES)
+	test -x .venv-$*/bin/python || $(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check ".[$*]"
+	touch $@
+
+clean:
+	rm -rf .venv-demo .venv-test build demo-output
