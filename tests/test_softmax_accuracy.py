@@ -58,12 +58,15 @@ def test_means_in_one_pass_are_no_worse_than_torch(instruction_set: str, dtype: 
     for classes in SHORT:
         batch, upstream, exact, rival = prepared(case.name, dtype, classes, "mean")
         found = registry.on_torch(batch, upstream)
-        losses.append((found[0], rival[0], exact.loss))
         registry.assert_no_worse(batch, (exact.loss, found[1]), rival, exact, f"{classes} classes")
+        losses.append((found[0], rival[0], exact.loss))
     errors, rival_errors = (
-        registry.typical(np.array([truth.ulps(loss[i], loss[2], accumulated(dtype)) for loss in losses])) for i in (0, 1)
+        np.array([truth.ulps(loss[i], loss[2], accumulated(dtype)) for loss in losses]) for i in (0, 1)
     )
-    assert errors <= rival_errors + 1
+    # a mean may be as lucky as a single number is: what counts is the rival's error in the rows it is made of
+    rows = [prepared(case.name, dtype, classes, "none") for classes in SHORT]
+    rival_rows = np.concatenate([truth.ulps(row[3][0], row[2].loss, accumulated(dtype)) for row in rows])
+    assert registry.typical(errors) <= max(registry.typical(rival_errors), registry.typical(rival_rows)) + 1
 
 
 @pytest.mark.parametrize("name", ["index", "index-smoothed-class-weights", *EVERYTHING])
@@ -86,6 +89,9 @@ def demanding_batch(condition: str, classes: int) -> tuple[Batch, np.ndarray, tr
         labels = np.linspace(0, classes - 1, rows).astype(np.int64)
         batch = registry.Batch(batch.logits, labels, batch.options)
         logits[np.arange(rows), labels] = 60 + logits.max(axis=1)
+    if condition == "deep":  # e^(z - max) near the smallest normal numbers
+        logits = np.random.default_rng(12).uniform(-86, -64, logits.shape).astype(np.float32)
+        logits[:, classes // 2] = np.float32(0.7)
     if "offset" in condition:
         logits += np.float32(3e4)
     if condition == "equal":
@@ -103,7 +109,7 @@ def relative(result: Any, exact: Any) -> np.ndarray:
     return np.abs(result[normal] / exact[normal] - 1)
 
 
-@pytest.mark.parametrize("condition", ["plain", "small", "large", "equal", "margin", "offset", "margin-offset"])
+@pytest.mark.parametrize("condition", ["plain", "small", "large", "deep", "equal", "margin", "offset", "margin-offset"])
 @pytest.mark.parametrize("classes", [1, 2, 3, 10, 17, 63, 64, 65, 100, 1000, 4096, 4097, 5000, 32001, 128257, 300007])
 def test_absolute_bounds_in_float32(instruction_set: str, classes: int, condition: str) -> None:
     batch, upstream, exact = demanding_batch(condition, classes)
@@ -171,6 +177,20 @@ def layouts(dtype: str) -> dict[str, tuple[np.ndarray, int]]:
     }
 
 
+def plain_rows(batch: Batch) -> Batch:
+    """The same numbers as contiguous rows, class axis last: what the tests above compare with torch."""
+    labels = batch.labels
+    if isinstance(labels, np.ndarray) and labels.dtype.kind not in "iu":
+        labels = np.ascontiguousarray(np.moveaxis(labels, batch.axis, -1))
+    logits = np.ascontiguousarray(np.moveaxis(batch.logits, batch.axis, -1))
+    return Batch(logits, labels, {**batch.options, "axis": -1})
+
+
+def on_plain_rows(batch: Batch) -> tuple[Any, np.ndarray]:
+    loss, gradient = registry.on_numpy(plain_rows(batch))
+    return loss, np.moveaxis(gradient, -1, batch.axis)
+
+
 LAYOUTS = tuple(layouts("float32"))
 
 
@@ -187,12 +207,18 @@ def test_every_layout(instruction_set: str, dtype: str, layout: str) -> None:
         loss, gradient = registry.on_numpy(batch)
         assert gradient.shape == logits.shape
         assert gradient.dtype == NUMPY_DTYPES[dtype]
-        rival = registry.rival(native)
-        registry.assert_no_worse(native, (exact.loss, gradient), rival, exact, name)
-        # one number is compared with the error that torch makes in a row
-        rival_rows = registry.rival(native.but(reduction="none", normalizer=None), np.ones(rows))[0]
-        rows_error = registry.typical(truth.ulps(rival_rows, exact.rows, accumulated(dtype)))
-        assert registry.worst(loss, exact.loss, accumulated(dtype)) <= rows_error + 1, name
+        plain_loss, plain_gradient = on_plain_rows(native)
+        error, plain_error = (
+            registry.typical(registry.gradient_errors(g, exact, dtype)) for g in (gradient, plain_gradient)
+        )
+        assert error <= plain_error + 1, name
+        found, plain_found = (
+            registry.value_on_numpy(b, reduction="none", normalizer=None) for b in (batch, plain_rows(native))
+        )
+        error, plain_error = (truth.ulps(x, exact.rows, accumulated(dtype)) for x in (found, plain_found))
+        assert registry.typical(error) <= registry.typical(plain_error) + 1, name
+        slack = max(error.max(initial=0), plain_error.max(initial=0))
+        assert registry.worst(loss, plain_loss, accumulated(dtype)) <= slack + 1, name
     np.testing.assert_array_equal(logits, before)
 
 
@@ -350,7 +376,8 @@ def test_statistics_are_right(instruction_set: str, dtype: str) -> None:
                 (stats.entropy, exact.entropy, -(p * log_p).sum(-1)),
             ):
                 error = registry.typical(truth.ulps(found, right, kind))
-                assert error <= registry.typical(truth.ulps(registry.array(rival), right, kind)) + 1
+                rival_error = registry.typical(truth.ulps(registry.array(rival), right, kind))
+                assert error <= rival_error + 1, (classes, axis)
 
 
 def test_argmax_is_the_first_of_several() -> None:
@@ -370,7 +397,7 @@ def test_the_reference_is_no_worse_than_torch(case: Case) -> None:
     """The oracle of the kernels, in float64 on NumPy's own array API."""
     from xent.kernels import reference
     from xent.options import softmax_options
-    from xent.problem import LabelShape, softmax_problem
+    from xent.problem import softmax_problem
 
     losses = []
     for classes in (1, 2, 3, 17, 65, 1000):
@@ -382,13 +409,16 @@ def test_the_reference_is_no_worse_than_torch(case: Case) -> None:
             batch.logits.shape,
             "float64",
             options.get("axis", -1),
-            LabelShape(described.shape, described.dtype.name, isinstance(batch.labels, tuple)),
+            described.shape,
+            described.dtype.name,
+            isinstance(batch.labels, tuple),
         )
         for reduction in ("none", "mean"):
             if reduction == "none":
                 weights["normalizer"] = None
             one = batch.but(reduction=reduction, normalizer=weights["normalizer"])
-            exact, rival = registry.truth_of(one), registry.rival(one)[0]
+            exact = registry.truth_of(one)
+            rival = registry.rival(one, 1.0 if reduction == "mean" else np.ones(19))[0]
             checked = softmax_options(**{**options, "reduction": reduction})
             loss, stats = reference.softmax_cross_entropy(np, problem, checked, batch.logits, batch.labels, **weights)
             if reduction == "mean":

@@ -171,14 +171,14 @@ class SoftmaxLoss:
         return self._rows.run(self._coefficients, gradient, rows=per_row, statistics=statistics)
 
     def gradient(
-        self,
-        into: Memory,
-        upstream: PerRow,
-        *,
-        lse: PerRow = 0.0,
-        entropy: PerRow = 0.0,
+        self, into: Memory, upstream: PerRow, *, lse: PerRow | None = None, entropy: PerRow | None = None
     ) -> None:
         """The vector-Jacobian product: cotangents of the loss, and of lse and entropy where those were returned."""
         k = self._coefficients
+        if isinstance(upstream, float) and lse is None and entropy is None:
+            # by the arithmetic of `run`, so that a repeated backward gives the same bits
+            self._rows.run(k._replace(scale=k.scale * upstream), into)
+            return
         g = upstream * k.scale
-        self._rows.run(RowCoefficients(k.b * g, k.c * g, lse, k.zeta * g, entropy), into)
+        of_lse, of_entropy = (0.0 if x is None else x for x in (lse, entropy))
+        self._rows.run(RowCoefficients(k.b * g, k.c * g, of_lse, k.zeta * g, of_entropy), into)

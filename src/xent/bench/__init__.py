@@ -48,15 +48,15 @@ def run(namespace: argparse.Namespace) -> int:
         The exit status: 0; 1 if a result disagreed with the truth; 2 if the benchmark could not start.
     """
     try:
-        from . import runner
+        from .runner import Settings, list_cases, run_cases
     except ImportError as error:
         print(f"xent bench: {error}. Install what it needs: pip install 'xent[bench]'", file=sys.stderr)
         return 2
     cases = [case for case in CASES if not namespace.cases or any(matching(case, p) for p in namespace.cases)]
     if namespace.list:
-        return runner.list_cases(cases)
+        return list_cases(cases)
     seconds = namespace.seconds if namespace.seconds is not None else 0.0 if namespace.smoke else 10.0
-    settings = runner.Settings(
+    settings = Settings(
         seconds=seconds,
         threads=namespace.threads,
         memory=namespace.memory,
@@ -64,7 +64,7 @@ def run(namespace: argparse.Namespace) -> int:
         smoke=namespace.smoke,
     )
     try:
-        return runner.run_cases(cases, settings, namespace.json)
+        return run_cases(cases, settings, namespace.json)
     except OSError as error:
         print(f"xent bench: --json: expected a file that can be written, got {error}.", file=sys.stderr)
         return 2

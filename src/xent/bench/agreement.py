@@ -1,11 +1,11 @@
 """The check that comes before the timing: every result against a float64 truth.
 
-Errors are relative: that of the loss to the true loss, that of the gradient, the largest of any entry, to the largest true
-entry. Two rules are held to:
+Errors are relative: that of the loss to the true loss; that of the gradient, which is the largest of any entry, to the
+largest true entry. Two rules are held to:
 
-1. Nobody is further from the truth than a computation that keeps its log-probabilities in the logits' dtype: `eps` of that
-   dtype times 1 + the largest -log p. Who is, computes something else.
-2. xent is no further from the truth than any peer is, and two `eps` of its result: one because results are rounded, one
+1. Nobody is further from the truth than a computation that keeps its log-probabilities in the logits' dtype: `eps` of
+   that dtype times 1 + the largest -log p. Whoever is computes something else.
+2. xent is no further from the truth than any peer, plus two `eps` of its result: one because results are rounded, one
    because the largest error of a few rows is a matter of luck.
 """
 
@@ -80,17 +80,18 @@ def truth(problem: Problem) -> Truth:
 
 
 def log_softmax(z: Float64) -> Float64:
-    """Log-probabilities of rows of logits."""
-    z = z - z.max(1, keepdims=True)
-    return z - np.log(np.exp(z).sum(1, keepdims=True))  # type: ignore[no-any-return]
+    """Log-probabilities of rows of logits, in their place."""
+    z -= z.max(1, keepdims=True)
+    z -= np.log(np.exp(z).sum(1, keepdims=True))
+    return z
 
 
 def dense_target(problem: Problem, block: slice) -> Float64:
     """One probability a class, for some of the rows; all 0 in ignored ones."""
     if problem.case.soft:
-        return rows_of(problem.labels)[block].astype(np.float64)
+        return np.asarray(rows_of(problem.labels)[block], np.float64)
     labels = problem.labels.reshape(-1, 1)[block]
-    return (labels == np.arange(problem.case.shape[1])).astype(np.float64)
+    return np.asarray(labels == np.arange(problem.case.shape[1]), np.float64)
 
 
 def rows_of(array: Array) -> Array:

@@ -12,12 +12,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from .cases import Case
+
 LEGEND = """\
-ms       median time of a call; IQR: the width of the middle half of the samples, in ms
+ms, µs   median time of a call
+IQR      width of the middle half of the samples, in the same unit
 GB/s     logits read, and gradient written where there is one, over the time
 memcpys  the time in copies of the logits, timed in the same rounds
-vs       how many times faster than that peer
-memory   bytes added at the peak, in sizes of the logits"""
+×torch   how many times faster than torch; so for the other peers
+memory   bytes added at the peak, in sizes of the logits (with --memory)"""
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class Row:
         gigabytes_per_second: logits read and gradient written, or logits read alone in a forward pass, in 10⁹ bytes; a
             copy reads and writes the logits.
         memcpys: the time over that of a copy of the logits.
-        faster_than: by peer, its time over this one.
+        faster_than: by peer, its time over this one; none for a copy.
         loss_error: against float64, relative; None for a copy.
         gradient_error: the largest error over the largest true entry; None without a gradient.
         agrees: whether the errors keep to the rules of `agreement`; None for a copy.
@@ -80,15 +83,26 @@ def print_heading(console: Console, machine: dict[str, Any], versions: dict[str,
     say(console, ", ".join(f"{name} {number}" for name, number in versions.items()))
 
 
+def print_title(console: Console, case: Case) -> None:
+    """Says what is about to run."""
+    console.print()
+    say(console, f"{case.name}: {describe(case)}", "bold")
+
+
 def print_case(console: Console, rows: Sequence[Row], notes: Sequence[str]) -> None:
     """Prints the table of one case, and what there is to say about it."""
-    console.print()
-    first = rows[0]
-    shape = "×".join(map(str, first.shape))
-    say(console, f"{first.case}: {shape} {first.dtype}, {first.about}, {first.pass_}", "bold")
     console.print(table(rows))
     for note in notes:
         say(console, note, "yellow")
+
+
+def describe(case: Case) -> str:
+    """A case in a line.
+
+    >>> describe(Case("small", (32, 10)))
+    '32×10 float32, class indices, forward+backward'
+    """
+    return f"{'×'.join(map(str, case.shape))} {case.dtype}, {case.about}, {case.pass_name}"
 
 
 def say(console: Console, text: str, style: str = "") -> None:
@@ -99,25 +113,33 @@ def say(console: Console, text: str, style: str = "") -> None:
 def table(rows: Sequence[Row]) -> Table:
     """The rows of one case."""
     peers = list(rows[0].faster_than)
-    out = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    unit, per_millisecond = ("ms", 1.0) if rows[0].milliseconds >= 1 else ("µs", 1e3)
+    with_memory = any(row.memory is not None for row in rows)
+    headings = [unit, "IQR", "GB/s", "memcpys", *(f"×{peer.removeprefix('torch.')}" for peer in peers)]
+    out = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     out.add_column("contender", no_wrap=True)
-    for heading in ("ms", "IQR", "GB/s", "memcpys", *(f"vs {peer.removeprefix('torch.')}" for peer in peers)):
+    for heading in headings + ["memory"] * with_memory:
         out.add_column(heading, justify="right", no_wrap=True)
-    if any(row.memory is not None for row in rows):
-        out.add_column("memory", justify="right", no_wrap=True)
     for row in rows:
-        low, high = row.quartiles
-        cells = [row.contender, *map(short, (row.milliseconds, high - low, row.gigabytes_per_second, row.memcpys))]
-        cells += [short(row.faster_than[peer]) + "×" if peer in row.faster_than else "" for peer in peers]
-        cells += [] if row.memory is None else [f"{row.memory:.2f}"]
-        out.add_row(*cells, style="bold" if row.contender.startswith("xent") else "")
+        low, high = (per_millisecond * bound for bound in row.quartiles)
+        cells: list[float | None] = [
+            per_millisecond * row.milliseconds,
+            high - low,
+            row.gigabytes_per_second,
+            row.memcpys,
+        ]
+        cells += [row.faster_than.get(peer) for peer in peers] + [row.memory] * with_memory
+        out.add_row(row.contender, *map(short, cells), style="bold" if row.contender.startswith("xent") else "")
     return out
 
 
-def short(value: float) -> str:
-    """Three significant digits, in plain notation.
+def short(value: float | None) -> str:
+    """Three digits, or as many as three decimals show.
 
-    >>> short(1234.5), short(12.345), short(0.012345)
-    ('1234', '12.3', '0.0123')
+    >>> short(1234.5), short(12.345), short(1.2), short(0.012345), short(None)
+    ('1234', '12.3', '1.20', '0.012', '')
     """
-    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    if value is None:
+        return ""
+    decimals = 3 if abs(value) < 1 else 2 if abs(value) < 10 else 1 if abs(value) < 100 else 0
+    return f"{value:.{decimals}f}"

@@ -51,8 +51,7 @@ def list_cases(cases: Sequence[Case]) -> int:
     console = Console()
     width = max(len(case.name) for case in cases)
     for case in cases:
-        shape = "×".join(map(str, case.shape))
-        report.say(console, f"{case.name:{width}}  {shape} {case.dtype}, {case.about}, {case.pass_name}")
+        report.say(console, f"{case.name:{width}}  {report.describe(case)}")
     return 0
 
 
@@ -74,9 +73,9 @@ def run_cases(cases: Sequence[Case], settings: Settings, json_file: Path | None 
     failed = False
     with open(json_file, "w", encoding="utf-8") if json_file else nullcontext() as lines, threads(settings.threads):
         report.print_heading(console, machine(), versions())
-        for case in cases:
-            with console.status(case.name):
-                result = run_case(shrunk(case) if settings.smoke else case, settings)
+        for case in map(shrunk, cases) if settings.smoke else cases:
+            report.print_title(console, case)
+            result = run_case(case, settings)
             failed |= bool(result.disagreements)
             report.print_case(console, result.rows, result.disagreements + result.notes)
             if lines:
@@ -115,6 +114,7 @@ def row(
     verdict = verdicts.get(contender.name)
     transfers = 2 if contender.role == "copy" or case.backward else 1  # reads and writes of the logits' size
     copy = next(c.name for c in found if c.role == "copy")
+    peers = [] if contender.role == "copy" else [c.name for c in found if c.role == "peer"]
     return report.Row(
         case=found[0].problem.case.name,
         about=found[0].problem.case.about,
@@ -128,7 +128,7 @@ def row(
         calls=timing.calls,
         gigabytes_per_second=transfers * case.logits_bytes / seconds / 1e9,
         memcpys=seconds / timings[copy].median,
-        faster_than={c.name: timings[c.name].median / seconds for c in found if c.role == "peer"},
+        faster_than={peer: timings[peer].median / seconds for peer in peers},
         loss_error=verdict.error.loss if verdict else None,
         gradient_error=verdict.error.gradient if verdict else None,
         agrees=not verdict.disagreements if verdict else None,

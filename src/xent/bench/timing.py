@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Callable
 
 Step = Callable[[], object]
 
-# Seconds before each sample. OpenMP workers (torch's) wait for more work in a loop for some milliseconds, and would keep a core
-# from the contender that comes next.
+# Seconds before each sample. OpenMP workers, as torch has them, wait for more work in a busy loop for some milliseconds;
+# without a pause they would keep a core from the contender that comes next.
 PAUSE = 0.005
-SAMPLE = 0.01  # seconds; steps shorter than that are timed in batches
+SAMPLE = 0.01  # seconds; shorter steps are timed in batches that take as long
 MIN_ROUNDS = 3
 
 
@@ -35,16 +35,16 @@ class Timing:
         return low, high
 
 
-def interleave(steps: Mapping[str, Step], seconds: float) -> dict[str, Timing]:
+def interleave(steps: Mapping[str, Step], budget: float) -> dict[str, Timing]:
     """Times steps in turns.
 
     Args:
         steps: by name, warmed up by a call at least.
-        seconds: how long to go on; three rounds are timed in any case.
+        budget: seconds to go on for; three rounds are timed in any case.
     """
     calls = {name: calls_a_sample(step) for name, step in steps.items()}
     samples: dict[str, list[float]] = {name: [] for name in steps}
-    deadline = time.perf_counter() + seconds
+    deadline = time.perf_counter() + budget
     turn = 0
     while turn < MIN_ROUNDS or time.perf_counter() < deadline:
         for name in order(list(steps), turn):
@@ -62,12 +62,27 @@ def order(names: Sequence[str], turn: int) -> list[str]:
 
 
 def calls_a_sample(step: Step) -> int:
-    """How many calls make a sample of `SAMPLE` seconds."""
-    return max(1, round(SAMPLE / min(sample(step, 1) for _ in range(3))))
+    """How many calls take as long as a sample should."""
+    tries = [seconds(step, 1) for _ in range(3)]
+    while sum(tries) < SAMPLE:
+        tries.append(seconds(step, 1))
+    return max(1, round(SAMPLE / min(tries)))
 
 
 def sample(step: Step, calls: int) -> float:
-    """Seconds a call, over a number of calls."""
+    """Seconds a call, over a number of calls, or fewer where they take far longer than they should."""
+    if calls > 1:
+        step()  # wakes the threads, which is part of a long step's time, and would be most of a short one's
+    chunk = math.ceil(calls / 10)
+    done, spent = 0, 0.0
+    while done < calls and spent < 10 * SAMPLE:
+        spent += chunk * seconds(step, chunk)
+        done += chunk
+    return spent / done
+
+
+def seconds(step: Step, calls: int) -> float:
+    """Seconds a call, over a number of calls, as the clock shows them."""
     start = time.perf_counter()
     for _ in range(calls):
         step()

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from .. import _native
-from ..errors import label_error
 from ..formulas import pinball
 from ..kernels import reference
 from ..kernels.native import (
@@ -21,7 +20,6 @@ from ..kernels.native import (
     RowCoefficients,
     SoftmaxRows,
     pooled,
-    resolve_labels,
 )
 from ..labels import TopK
 from ..losses import SoftmaxLoss, Stats, TopKArrays, check_normalizer
@@ -121,10 +119,8 @@ def as_tensor(value: Any, like: Tensor) -> Tensor:
 _NAMESPACE = Namespace()
 
 
-def cotangent(upstream: Tensor | None) -> PerRow:
+def cotangent(upstream: Tensor) -> PerRow:
     """An upstream gradient as a number, or flat float64."""
-    if upstream is None:
-        return 0.0
     if upstream.ndim == 0:
         return float(upstream)
     return upstream.detach().to(torch.float64).contiguous().view(-1).numpy()
@@ -146,7 +142,7 @@ def flat_labels(labels: Tensor | TopK, problem: SoftmaxProblem) -> Any:
 
 
 class SoftmaxCrossEntropy(torch.autograd.Function):
-    """(loss, lse, entropy, argmax); the last three are None unless asked for.
+    """The loss, or (loss, lse, entropy, argmax) where the call asks for statistics.
 
     A scalar loss makes its gradient in the forward pass and hands it over to the first backward; a later backward, and
     one of a loss per row, makes it again from the logits.
@@ -154,7 +150,7 @@ class SoftmaxCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, call: _Call) -> Any:
-        ctx.save_for_backward(logits)
+        ctx.save_for_backward(logits, *call.tensors)
         ctx.set_materialize_grads(False)
         ctx.call = call
         ctx.gradient, results = call.run(logits, gradient=call.one_pass)
@@ -165,19 +161,11 @@ class SoftmaxCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor | None) -> Any:
-        call, gradient = ctx.call, ctx.gradient
-        if torch.is_grad_enabled():  # a graph of the gradient is wanted
-            return call.differentiable_vjp(*ctx.saved_tensors, upstream), None
-        ctx.gradient = None
-        loss_only = len(upstream) == 1 or (upstream[1] is None and upstream[2] is None)
-        if gradient is None or not loss_only or upstream[0] is None:
-            return call.vjp(*ctx.saved_tensors, upstream), None
-        g = float(upstream[0])
-        if g == 1.0:
+        gradient, ctx.gradient = ctx.gradient, None
+        ready = gradient is not None and not torch.is_grad_enabled()
+        if ready and all(g is None for g in upstream[1:]) and upstream[0] is not None and float(upstream[0]) == 1.0:
             return gradient, None
-        if gradient.dtype in (torch.float32, torch.float64):
-            return gradient.mul_(g), None
-        return call.vjp(*ctx.saved_tensors, upstream), None  # half precision: round once, after scaling
+        return ctx.call.vjp(ctx.saved_tensors[0], upstream, gradient), None
 
 
 class _Call:
@@ -191,9 +179,17 @@ class _Call:
         self.return_stats = False
         self.one_pass = False
 
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Labels and weights, saved beside the logits so that a change in place before the backward is noticed."""
+        labels, class_weight, sample_weight, _ = self.arguments
+        given = (labels.indices, labels.values) if isinstance(labels, TopK) else (labels,)
+        return tuple(t for t in (*given, class_weight, sample_weight) if t is not None)
+
     def prepare(self, logits: Tensor, validate: bool) -> None:
+        """Checks what the arrays hold, and readies the kernel."""
         labels, class_weight, sample_weight, normalizer = self.arguments
-        self.rows = memory(logits, self.problem.axis)
+        self.rows = memory(logits.detach(), self.problem.axis)
         self.loss = SoftmaxLoss(
             self.problem,
             self.options,
@@ -206,6 +202,7 @@ class _Call:
         )
 
     def run(self, logits: Tensor, gradient: bool) -> tuple[Tensor | None, tuple[Tensor, ...]]:
+        """The gradient if it is wanted, and (loss,) or (loss, lse, entropy, argmax)."""
         out, into = empty_like_rows(logits, self.rows, self.problem.axis) if gradient else (None, None)
         results = self.loss.run(into, statistics=self.return_stats)
         if self.options.reduction != "none":
@@ -214,51 +211,41 @@ class _Call:
             loss = self.per_row(results.loss)
         if not self.return_stats:
             return out, (loss,)
-        shape = self.problem.batch_shape
-        return out, (
-            loss,
-            self.per_row(results.lse),
-            self.per_row(results.entropy),
-            torch.from_numpy(results.argmax).view(shape),
-        )
+        argmax = torch.from_numpy(results.argmax).view(self.problem.batch_shape)
+        return out, (loss, self.per_row(results.lse), self.per_row(results.entropy), argmax)
 
     def per_row(self, values: Any) -> Tensor:
         return torch.from_numpy(values).to(self.dtype).view(self.problem.batch_shape)
 
-    def vjp(self, logits: Tensor, upstream: tuple[Tensor | None, ...]) -> Tensor:
-        out, into = empty_like_rows(logits, self.rows, self.problem.axis)
-        loss, lse, entropy = (*upstream, None, None, None)[:3]
-        self.loss.gradient(into, cotangent(loss), lse=cotangent(lse), entropy=cotangent(entropy))
+    def vjp(self, logits: Tensor, upstream: tuple[Tensor | None, ...], out: Tensor | None) -> Tensor:
+        """The gradient for any upstream gradients, in `out` if there is one; differentiable under `create_graph`."""
+        loss, lse, entropy = (*upstream, None, None)[:3]
+        if torch.is_grad_enabled():
+            pairs = zip(self.reference(logits), (loss, lse, entropy), strict=False)
+            used = [(output, g) for output, g in pairs if g is not None]
+            outputs, cotangents = zip(*used, strict=True)
+            return torch.autograd.grad(outputs, logits, cotangents, create_graph=True)[0]
+        if out is None:
+            out, into = empty_like_rows(logits, self.rows, self.problem.axis)
+        else:
+            into = memory(out, self.problem.axis)
+        self.loss.gradient(
+            into,
+            0.0 if loss is None else cotangent(loss),
+            lse=None if lse is None else cotangent(lse),
+            entropy=None if entropy is None else cotangent(entropy),
+        )
         return out
 
-    def differentiable_vjp(self, logits: Tensor, upstream: tuple[Tensor | None, ...]) -> Tensor:
-        outputs = self.reference(logits)
-        chosen = [(out, g) for out, g in zip(outputs, upstream, strict=False) if g is not None and out.requires_grad]
-        (gradient,) = torch.autograd.grad([c[0] for c in chosen], logits, [c[1] for c in chosen], create_graph=True)
-        return gradient
-
-    def checked_reference(self, logits: Tensor, validate: bool) -> tuple[Tensor, ...]:
-        """The reference, after the checks of values that the native path makes, where values can be read."""
-        labels, *weights, normalizer = self.arguments
-        class_weight, sample_weight = weights
+    def check_without_memory(self) -> None:
+        """The checks that need no values: for tracers, other devices and wrappers."""
+        _, class_weight, sample_weight, normalizer = self.arguments
         if class_weight is not None:
             check_class_weight(tuple(class_weight.shape), self.problem.classes)
         if sample_weight is not None:
             check_sample_weight(tuple(sample_weight.shape), self.problem.batch_shape)
-        normalizer = check_normalizer(normalizer, self.options.reduction)
-        self.arguments = (labels, *weights, normalizer)
-        if (
-            validate
-            and logits.is_cpu
-            and isinstance(labels, Tensor)
-            and is_plain(labels)
-            and self.problem.target == "index"
-        ):
-            index = flat_labels(labels, self.problem)
-            bad = resolve_labels(index, self.problem.rows, self.problem.classes, self.options.ignore_index).first_bad
-            if bad >= 0:
-                raise label_error("labels", bad, int(index.owner.reshape(-1)[bad]), self.problem.classes)
-        return self.reference(logits)
+        if normalizer is not None:
+            self.arguments = (*self.arguments[:3], check_normalizer(normalizer, self.options.reduction))
 
     def reference(self, logits: Tensor) -> tuple[Tensor, ...]:
         labels, class_weight, sample_weight, normalizer = self.arguments
@@ -308,18 +295,18 @@ def softmax_cross_entropy(
         sample_weight = as_tensor(sample_weight, logits)
         tensors.append(("sample_weight", sample_weight))
     wants = _wants(logits, tensors)
-    plan = softmax_plan(
-        plain_memory=is_plain(logits) and all(is_plain(t) for _, t in tensors),
-        wants=wants,
-        scalar=options.reduction != "none",
-    )
+    plain = is_plain(logits) and is_plain(described) and all(is_plain(t) for _, t in tensors)
+    plan = softmax_plan(plain_memory=plain, wants=wants, scalar=options.reduction != "none")
     call = _Call(problem, options, (target, class_weight, sample_weight, normalizer))
     call.return_stats = return_stats
-    if plan.kernel == "reference":
-        loss, *stats = call.checked_reference(logits, validate)
-    else:
+    call.one_pass = plan.gradient_in_forward
+    if plain:
         call.prepare(logits, validate)
-        call.one_pass = plan.gradient_in_forward
+    else:
+        call.check_without_memory()
+    if plan.kernel == "reference":
+        loss, *stats = call.reference(logits)
+    else:
         if wants:
             results = SoftmaxCrossEntropy.apply(logits, call)  # type: ignore[no-untyped-call]
         else:

@@ -123,6 +123,11 @@ def softmax_cross_entropy(
     loss = xp.where(dropped, xp.zeros_like(loss), loss)
     if invalid is not None:
         loss = loss * xp.where(invalid, xp.nan * xp.ones_like(loss), xp.ones_like(loss))
+    if options.ignore_index is not None and problem.target == "index":
+        skipped = labels == options.ignore_index
+        empty = [xp.where(skipped, xp.zeros_like(x), x) for x in (stats.lse, stats.entropy)]
+        best = xp.where(skipped, xp.zeros_like(stats.argmax) - 1, stats.argmax)
+        stats = stats._replace(lse=empty[0], entropy=empty[1], argmax=best)
     if options.reduction == "none":
         return loss, stats
     total = xp.sum(loss)
