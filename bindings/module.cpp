@@ -36,18 +36,18 @@ NB_MODULE(_native, m) {
       .def(
           "__init__",
           [](Softmax* self, i64 outer, i64 classes, i64 inner, uintptr_t logits, int dtype, i64 so, i64 sc, i64 si,
-             double scale, double softcap, uintptr_t index) {
+             double temperature, double softcap, uintptr_t index) {
             new (self) Softmax();
             self->outer = outer;
             self->classes = classes;
             self->inner = inner;
             self->logits = array(logits, dtype, so, sc, si);
-            self->scale = scale;
+            self->temperature = temperature;
             self->softcap = softcap;
             self->index = pointer<i64>(index);
           },
           "outer"_a, "classes"_a, "inner"_a, "logits"_a, "dtype"_a, "outer_stride"_a, "class_stride"_a, "inner_stride"_a,
-          "scale"_a, "softcap"_a, "index"_a)
+          "temperature"_a, "softcap"_a, "index"_a)
       .def(
           "measure",
           [](Softmax& s, uintptr_t class_weight, double alpha, double beta) {

@@ -77,11 +77,11 @@ template <class T, bool Deep, bool Store>
 inline ExpSum block_exp_of(const T* z, i64 n, T shift, T* e) {
   constexpr i64 w = Simd<T>::width;
   Vec<T> rest[4] = {}, count[4] = {};
+  const Vec<T> m = splat<T>(shift);
   const auto step = [&](int q, Vec<T> x) {
-    const Vec<T> d = x - shift;
-    const Vec<T> y = exp_nonpositive<T, Deep>(d);
-    rest[q] += d == 0 ? Vec<T>{} : y;
-    count[q] += d == 0 ? splat<T>(1) : Vec<T>{};
+    const Vec<T> y = exp_difference<T, Deep>(x, m);
+    rest[q] += x - m == 0 ? Vec<T>{} : y;
+    count[q] += x - m == 0 ? splat<T>(1) : Vec<T>{};
     return y;
   };
   i64 padded = 0;
@@ -241,27 +241,26 @@ inline void block_entropy_gradient(const T* z, const T* e, i64 n, T f, T shift, 
   for (i64 i = 0; i < n; ++i) out[i] += e[i] == 0 ? T(0) : e[i] * f * ((shift - z[i]) + kappa);
 }
 
-// z from x.
+// z from x. Divisions, not products with a rounded reciprocal: the loss multiplies whatever error z has.
 template <class T>
-inline void block_transform(const T* x, i64 n, T scale, T softcap, T* z) {
+inline void block_transform(const T* x, i64 n, T temperature, T softcap, T* z) {
   if (softcap == 0) {
-    for (i64 i = 0; i < n; ++i) z[i] = x[i] * scale;
+    for (i64 i = 0; i < n; ++i) z[i] = x[i] / temperature;
     return;
   }
-  const T inverse = T(1) / softcap, height = scale * softcap;
+  const auto cap = [&](Vec<T> v) { return vtanh<T>(v / softcap) * softcap / temperature; };
   over_vectors<T>(
-      n, [&](int, i64 i) { store(z + i, vtanh<T>(load(x + i) * inverse) * height); },
-      [&](i64 i, i64 m) { store_first(z + i, vtanh<T>(load_first(x + i, m, T(0)) * inverse) * height, m); });
+      n, [&](int, i64 i) { store(z + i, cap(load(x + i))); },
+      [&](i64 i, i64 m) { store_first(z + i, cap(load_first(x + i, m, T(0))), m); });
 }
 
 // out *= the derivative of the soft cap.
 template <class T>
 inline void block_softcap_gradient(const T* x, i64 n, T softcap, T* out) {
-  const T inverse = T(1) / softcap;
   over_vectors<T>(
-      n, [&](int, i64 i) { store(out + i, load(out + i) * sech2<T>(load(x + i) * inverse)); },
+      n, [&](int, i64 i) { store(out + i, load(out + i) * sech2<T>(load(x + i) / softcap)); },
       [&](i64 i, i64 m) {
-        store_first(out + i, load_first(out + i, m, T(0)) * sech2<T>(load_first(x + i, m, T(0)) * inverse), m);
+        store_first(out + i, load_first(out + i, m, T(0)) * sech2<T>(load_first(x + i, m, T(0)) / softcap), m);
       });
 }
 

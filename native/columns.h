@@ -16,7 +16,8 @@ class Columns {
   Columns(const Softmax& p, const Coefficients& k, const Statistics& s, const Array& gradient)
       : p_(p), k_(k), s_(s), g_(gradient) {
     v_ = class_weights<T>(p, 7);
-    transformed_ = p.scale != 1 || p.softcap != 0;
+    slope_ = 1 / p.temperature;
+    transformed_ = p.temperature != 1 || p.softcap != 0;
     entropy_ = s.entropy || k.h.rows || k.h.value != 0;
     argmax_ = s.argmax || (gradient && p.dense);
     label_only_ = label_only(p, k) && !any(s) && !s.loss;
@@ -44,6 +45,9 @@ class Columns {
 
  private:
   static constexpr int width = Simd<T>::width, lanes = Q * width;
+  // Classes added up in the compute type before the sum goes to double: a lane adds one after the other, so short runs
+  // keep the rounding small.
+  static constexpr i64 stretch = sizeof(T) == 8 ? 8 : 16;
 
   struct Tile {
     i64 first, count;  // rows
@@ -58,6 +62,24 @@ class Columns {
   struct Lanes {  // of a tile, per row
     T max[lanes], min[lanes];
     double rest[lanes], log_sum[lanes], mass[lanes], u[lanes], entropy[lanes];
+  };
+
+  // Sums of a lane each, in double. For double itself the rounding of each addition is kept and added at the end.
+  struct Sums {
+    double sum[lanes] = {}, low[lanes] = {};
+
+    void add(const Vec<T>* part) {
+      T x[lanes];
+      for (int q = 0; q < Q; ++q) store(x + q * width, part[q]);
+      for (int j = 0; j < lanes; ++j) {
+        const double a = sum[j], b = double(x[j]), s = a + b, back = s - a;
+        if (sizeof(T) == 8) low[j] += (a - (s - back)) + (b - back);
+        sum[j] = s;
+      }
+    }
+    void put(double* out) const {  // an infinite sum has no rounding
+      for (int j = 0; j < lanes; ++j) out[j] = low[j] - low[j] == 0 ? sum[j] + low[j] : sum[j];
+    }
   };
 
   i64 tiles() const {
@@ -136,7 +158,7 @@ class Columns {
       return {reinterpret_cast<const T*>(p_.logits.data) + offset(p_.logits, tile.first), p_.logits.cls};
     T* z = buffer(2);
     gather(p_.logits, tile, z);
-    if (transformed_) block_transform<T>(z, p_.classes * lanes, T(p_.scale), T(p_.softcap), z);
+    if (transformed_) block_transform<T>(z, p_.classes * lanes, T(p_.temperature), T(p_.softcap), z);
     return {z, lanes};
   }
 
@@ -180,59 +202,46 @@ class Columns {
 
   template <bool Deep>
   void exponentials(const Input& z, Lanes& a, T* e) const {
-    double leaders[lanes] = {};
-    for (int j = 0; j < lanes; ++j) a.rest[j] = a.entropy[j] = 0;
+    Sums all_rest, all_leaders, all_entropy;
     Vec<T> max[Q];
     for (int q = 0; q < Q; ++q) max[q] = load(a.max + q * width);
-    for (i64 first = 0; first < p_.classes; first += 64) {  // float sums of at most 64 terms, added up in double
-      const i64 last = first + 64 < p_.classes ? first + 64 : p_.classes;
+    for (i64 first = 0; first < p_.classes; first += stretch) {
+      const i64 last = first + stretch < p_.classes ? first + stretch : p_.classes;
       Vec<T> rest[Q] = {}, count[Q] = {}, entropy[Q] = {};
       for (i64 k = first; k < last; ++k)
         for (int q = 0; q < Q; ++q) {
-          const Vec<T> d = load(z.data + k * z.step + q * width) - max[q];
-          const Vec<T> y = exp_nonpositive<T, Deep>(d);
-          rest[q] += d == 0 ? Vec<T>{} : y;
-          count[q] += d == 0 ? splat<T>(1) : Vec<T>{};
-          if (entropy_) entropy[q] -= y == 0 ? Vec<T>{} : y * d;
+          const Vec<T> x = load(z.data + k * z.step + q * width);
+          const Vec<T> y = exp_difference<T, Deep>(x, max[q]);
+          rest[q] += x - max[q] == 0 ? Vec<T>{} : y;
+          count[q] += x - max[q] == 0 ? splat<T>(1) : Vec<T>{};
+          if (entropy_) entropy[q] += y == 0 ? Vec<T>{} : y * (max[q] - x);
           if (e) store(e + k * lanes + q * width, y);
         }
-      T sums[3 * lanes];
-      for (int q = 0; q < Q; ++q) {
-        store(sums + q * width, rest[q]);
-        store(sums + lanes + q * width, count[q]);
-        store(sums + 2 * lanes + q * width, entropy[q]);
-      }
-      for (int j = 0; j < lanes; ++j) {
-        a.rest[j] += sums[j];
-        leaders[j] += sums[lanes + j];
-        a.entropy[j] += sums[2 * lanes + j];
-      }
+      all_rest.add(rest);
+      all_leaders.add(count);
+      if (entropy_) all_entropy.add(entropy);
     }
-    for (int j = 0; j < lanes; ++j) a.rest[j] += leaders[j] - 1;  // -1 for a row of -inf alone: lse is -inf, p is 0/0
+    all_rest.put(a.rest);
+    all_entropy.put(a.entropy);
+    for (int j = 0; j < lanes; ++j)  // -1 for a row of -inf alone: lse is -inf, p is 0/0
+      a.rest[j] += all_leaders.sum[j] - 1;
   }
 
   void measure(const Input& z, const T* t, Lanes& a) const {
+    Sums all_mass, all_u;
     Vec<T> max[Q], mass[Q] = {}, u[Q] = {};
     for (int q = 0; q < Q; ++q) max[q] = load(a.max + q * width);
-    for (int j = 0; j < lanes; ++j) a.mass[j] = a.u[j] = 0;
-    const auto fold = [&] {
-      T sums[2 * lanes];
-      for (int q = 0; q < Q; ++q) {
-        store(sums + q * width, mass[q]);
-        store(sums + lanes + q * width, u[q]);
-        mass[q] = u[q] = Vec<T>{};
-      }
-      for (int j = 0; j < lanes; ++j) {
-        a.mass[j] += sums[j];
-        a.u[j] += sums[lanes + j];
-      }
-    };
     each_weight(t, [&](i64 k, int q, Vec<T> w) {
-      if (q == 0 && k % 64 == 0 && k) fold();
       mass[q] += w;
       u[q] += w == 0 ? Vec<T>{} : w * (max[q] - load(z.data + k * z.step + q * width));
+      if (q == Q - 1 && ((k + 1) % stretch == 0 || k + 1 == p_.classes)) {
+        all_mass.add(mass);
+        all_u.add(u);
+        for (int i = 0; i < Q; ++i) mass[i] = u[i] = Vec<T>{};
+      }
     });
-    fold();
+    all_mass.put(a.mass);
+    all_u.put(a.u);
   }
 
   bool base_measure() const { return p_.measure && (p_.dense || p_.beta != 0); }
@@ -289,7 +298,7 @@ class Columns {
   // The loss of each row, and what its gradient needs; returns their sum. LabelOnly: nothing but b·nll is asked for.
   template <bool LabelOnly>
   double summarise(const Tile& tile, const Input& z, const Lanes& a, const T* t, const T* e, Gradient& g) const {
-    double sum = 0;
+    double values[lanes];
     for (int j = 0; j < tile.count; ++j) {
       const i64 r = tile.first + j, label = p_.index ? p_.index[r] : 0;
       const RowCoefficients k = LabelOnly ? RowCoefficients(k_.b.value) : RowCoefficients(k_, r);
@@ -300,34 +309,38 @@ class Columns {
         if (!LabelOnly) none.put(s_, r, value);
         g.fill[j] = T(value);
         g.filled = true;
-        sum += value;
+        values[j] = value;
         continue;
       }
       const Row row = summary<LabelOnly>(a, z, j, r);
       const double value = row.loss(k);
       if (!LabelOnly) row.put(s_, r, value);
-      sum += value;
+      values[j] = value;
       if (!g_) continue;
+      if (!LabelOnly && k.nothing()) {  // only its statistics are wanted
+        g.filled = true;
+        continue;
+      }
       g.fill[j] = 1;
       const RowGradient d(row, k, k_.scale);
-      g.all[j] = T(d.all * d.inverse * p_.scale);
+      g.all[j] = T(d.all * d.inverse * slope_);
       const auto entry = [&](i64 c, double w) {
         const double value = d.entry(double(z.data[c * z.step + j]), double(e[c * lanes + j]), p_.index && c == label, w);
-        g.entries[g.n_entries++] = {c, j, T(value * p_.scale)};
+        g.entries[g.n_entries++] = {c, j, T(value * slope_)};
       };
       if (LabelOnly) {
         entry(label, 0.0);
         continue;
       }
-      g.c[j] = T(d.c * p_.scale);
+      g.c[j] = T(d.c * slope_);
       if (d.h != 0) {
         g.entropy = true;
-        g.h[j] = T(d.h * d.inverse * p_.scale);
+        g.h[j] = T(d.h * d.inverse * slope_);
         g.surprise[j] = T(d.surprise);
       }
       special_entries(p_, r, row, [&](i64 c) { return double(t[c * lanes + j]); }, entry);
     }
-    return sum;
+    return ordered_sum(values, tile.count);
   }
 
   template <bool LabelOnly>
@@ -396,6 +409,7 @@ class Columns {
   const Statistics& s_;
   const Array& g_;
   const T* v_ = nullptr;
+  double slope_ = 1;  // dz/dx, but for the soft cap
   bool transformed_ = false, entropy_ = false, argmax_ = false, side_by_side_ = false, label_only_ = false;
   i64 tiles_a_plane_ = 0;
 };

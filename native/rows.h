@@ -21,7 +21,8 @@ class Rows {
       : p_(p), k_(k), s_(s), g_(gradient) {
     blocks_ = (p.classes + block - 1) / block;
     v_ = class_weights<T>(p, 7);
-    transformed_ = p.scale != 1 || p.softcap != 0;
+    slope_ = 1 / p.temperature;
+    transformed_ = p.temperature != 1 || p.softcap != 0;
     entropy_ = s.entropy || k.h.rows || k.h.value != 0;
     argmax_ = s.argmax || (gradient && p.dense);
     // exponentials are kept while they fit in the second-level cache, else made again
@@ -100,7 +101,7 @@ class Rows {
     const T* x = raw(at, i);
     if (!transformed_) return x;
     T* z = static_cast<T*>(scratch(2, 2 * block * i64(sizeof(T)))) + block;
-    block_transform<T>(x, size(i), T(p_.scale), T(p_.softcap), z);
+    block_transform<T>(x, size(i), T(p_.temperature), T(p_.softcap), z);
     return z;
   }
 
@@ -181,7 +182,9 @@ class Rows {
     if (argmax_) row.argmax = find(at, parts, T(row.max));
     const double loss = row.loss(k);
     row.put(s_, r, loss);
-    if (g_) {
+    if (g_ && k.nothing()) {
+      zero(g_.data + at.g * item_size(g_.dtype), p_.classes * item_size(g_.dtype), streamed_);
+    } else if (g_) {
       const RowGradient d(row, k, k_.scale);
       const auto write_all = [&](i64 begin, i64 end) {
         for (i64 i = begin; i < end; ++i) gradient(at, i, parts[i], kept ? kept + i * block : nullptr, row, d);
@@ -192,7 +195,7 @@ class Rows {
         const T x = element(p_.logits, at.x + c), z = transform_one<T>(p_, x);
         const double e = exp(double(z) - row.max);
         const double value = d.entry(double(z), e, p_.index && c == label, w);
-        const T out = T(value * p_.scale * double(softcap_gradient_one<T>(p_, x)));
+        const T out = T(value * slope_ * double(softcap_gradient_one<T>(p_, x)));
         write(g_, at.g + c, 1, 1, &out);
       });
     }
@@ -228,13 +231,13 @@ class Rows {
       e = again;
     }
     const double below = part.range.shift() - row.max;
-    // of a block of -inf alone `below` may be anything, and its exponentials are 0
-    const double p = part.sum.total() == 0 ? 0.0 : d.inverse * exp(below);
+    // of a block of -inf alone `below` may be anything, and its exponentials are 0; in a row of nothing else p is 0/0
+    const double p = part.sum.total() == 0 && row.rest != -1 ? 0.0 : d.inverse * exp(below);
     Measure<T> w{};
     if (base_measure()) w = measure(at, i);
-    block_gradient<T>(e, n, T(d.all * p * p_.scale), T(d.c * p_.scale), base_measure() ? &w : nullptr, out,
+    block_gradient<T>(e, n, T(d.all * p * slope_), T(d.c * slope_), base_measure() ? &w : nullptr, out,
                       direct && streamed_);
-    if (d.h != 0) block_entropy_gradient<T>(z, e, n, T(d.h * p * p_.scale), part.range.shift(), T(d.surprise - below), out);
+    if (d.h != 0) block_entropy_gradient<T>(z, e, n, T(d.h * p * slope_), part.range.shift(), T(d.surprise - below), out);
     if (p_.softcap != 0) block_softcap_gradient<T>(raw(at, i), n, T(p_.softcap), out);
     if (!direct) write(g_, at.g + i * block, 1, n, out);
   }
@@ -244,6 +247,7 @@ class Rows {
   const Statistics& s_;
   const Array& g_;
   const T* v_ = nullptr;
+  double slope_ = 1;  // dz/dx, but for the soft cap
   i64 blocks_ = 0;
   bool transformed_ = false, entropy_ = false, argmax_ = false, keep_ = false, streamed_ = false;
 };

@@ -155,19 +155,20 @@ inline Vec<T> vabs(Vec<T> a) {
   return a < 0 ? -a : a;
 }
 
-// e^x for x <= 0 or NaN, at most 1 ulp from the truth for normal results. Range reduction by ln2 in two parts (Cody and
-// Waite), then the polynomial, times 2^n made by shifting the rounded integer into the exponent.
+// e^(x + low) for x <= 0 or NaN, low being what rounding left out of x; at most 1 ulp from the truth for normal results.
+// Range reduction by ln2 in two parts (Cody and Waite), then the polynomial, times 2^n made by shifting the rounded integer
+// into the exponent.
 // Deep = false: x must be above Simd::shallow. Deep = true: any x, with gradual underflow, and -inf gives exactly 0
 // without raising underflow (a masked underflow costs a microcode assist).
 template <class T, bool Deep>
-inline Vec<T> exp_nonpositive(Vec<T> x) {
+inline Vec<T> exp_nonpositive(Vec<T> x, Vec<T> low = Vec<T>{}) {
   using S = Simd<T>;
   Vec<T> d = x;
   if (Deep) d = x < S::floor ? Vec<T>{} : x;
   Vec<T> t = d * S::log2e + S::magic;
   const Vec<T> n = t - S::magic;
   Vec<T> r = d - n * S::ln2_hi;
-  r = r - n * S::ln2_lo;
+  r = (r - n * S::ln2_lo) + low;
   Vec<T> p = splat<T>(S::exp_poly[S::degree]);
   for (int i = S::degree - 1; i >= 0; --i) p = p * r + S::exp_poly[i];
   Vec<T> e;
@@ -181,6 +182,15 @@ inline Vec<T> exp_nonpositive(Vec<T> x) {
     e = p * (Vec<T>)((Int<T>)t << S::mantissa);
   }
   return e;
+}
+
+// e^(z - m) for z <= m. The difference is rounded, which at -60 would cost five digits of a float's seven, so the error of
+// the subtraction (Knuth's two-sum) goes along.
+template <class T, bool Deep>
+inline Vec<T> exp_difference(Vec<T> z, Vec<T> m) {
+  const Vec<T> d = z - m, back = d - z;
+  const Vec<T> low = (z - (d - back)) - (m + back);
+  return exp_nonpositive<T, Deep>(d, low);
 }
 
 // tanh(x), at most 2 ulp: Cephes' rational for |x| < 0.625, else from e^(-2|x|).

@@ -30,12 +30,12 @@ struct PerRow {
 constexpr i64 skip_row = -1;     // never read; zero everywhere
 constexpr i64 invalid_row = -2;  // a label out of range: NaN everywhere
 
-// Softmax rows and their target. Row o·inner + i has logits x(o, ·, i); z = scale·softcap·tanh(x / softcap), or
-// scale·x where softcap is 0. The target is one class (`index`), a measure w_k = v_k·(alpha·t_k + beta), or both.
+// Softmax rows and their target. Row o·inner + i has logits x(o, ·, i); z = softcap·tanh(x / softcap) / temperature, or
+// x / temperature where softcap is 0. The target is one class (`index`), a measure w_k = v_k·(alpha·t_k + beta), or both.
 struct Softmax {
   i64 outer = 0, classes = 0, inner = 0;
   Array logits;
-  double scale = 1, softcap = 0;
+  double temperature = 1, softcap = 0;
   const i64* index = nullptr;  // [rows]: class, skip_row or invalid_row
   bool measure = false;
   Array dense;                         // t as an array

@@ -1,20 +1,21 @@
 """The registry that drives the tests: every public loss with its options, its oracle and its rival.
 
-A new loss is entered in `LOSSES`; a test fails for a public function that stands neither there nor in `FUNCTIONS` nor in
+A new loss is entered in `LOSSES`; a test fails for a public name that stands neither there nor in `FUNCTIONS` nor in
 `UTILITIES`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Callable
+from typing import Any
 
 import ml_dtypes
 import numpy as np
 import torch
 import torch.nn.functional as torch_functional
-
 import truth
+
 import xent
 
 DTYPES = ("float32", "float64", "bfloat16", "float16")
@@ -294,13 +295,15 @@ def typical(errors: np.ndarray) -> float:
 def gradient_errors(gradient: Any, exact: truth.Truth, dtype: str) -> np.ndarray:
     """Errors of the entries of a gradient, in ulps of the terms whose differences they are.
 
-    Where p and the target nearly agree their difference is smaller than either, and no computation from rounded terms can be
-    right to an ulp of it.
+    Where p and the target nearly agree their difference is smaller than either, and no computation from rounded terms
+    can be right to an ulp of it.
     """
     return np.abs(truth.extended(gradient) - exact.logits_grad) / truth.ulp(exact.logits_grad_terms, dtype)
 
 
-def assert_no_worse(batch: Batch, found: tuple[Any, Any], rivals: tuple[Any, Any], exact: truth.Truth, what: str) -> None:
+def assert_no_worse(
+    batch: Batch, found: tuple[Any, Any], rivals: tuple[Any, Any], exact: truth.Truth, what: str
+) -> None:
     """Loss and gradient are no further from the truth than the rival's, plus an ulp."""
     loss_dtype = accumulated(batch.dtype)
     error = typical(truth.ulps(found[0], exact.loss, loss_dtype))

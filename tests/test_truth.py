@@ -5,7 +5,6 @@ from __future__ import annotations
 import mpmath
 import numpy as np
 import pytest
-
 import registry
 import truth
 from registry import CASES, Case, make_batch

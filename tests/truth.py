@@ -1,7 +1,7 @@
 """The oracle: softmax cross-entropy and its analytic gradients in extended precision, written from the formula alone.
 
-Nothing of the library is used here. Everything is an `np.longdouble`, straightforward and slow. The leading class is left
-out of the sum, so that a row that is right with a margin of 60 keeps its digits here too.
+Nothing of the library is used here. Everything is an `np.longdouble`, straightforward and slow. The leading class is
+left out of the sum, so that a row that is right with a margin of 60 keeps its digits here too.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def is_normal(x: Any, dtype: str) -> np.ndarray:
 
 
 def ulps(result: Any, truth: Any, dtype: str) -> np.ndarray:
-    """How far `result` is from `truth`, in units of the last place of `truth`. Equal infinities and NaNs are 0 apart."""
+    """How far `result` is from `truth`, in units of the last place of `truth`. Equal infinities and NaNs: 0 apart."""
     result, truth = extended(result), extended(truth)
     same = (result == truth) | (np.isnan(result) & np.isnan(truth))
     with np.errstate(invalid="ignore"):
@@ -130,7 +130,8 @@ def softmax_cross_entropy(
     # the target: b on the class y, and a measure v·t with c in front of it
     indices = None
     if isinstance(labels, tuple):
-        indices, values = labels[0].reshape(n, -1), extended(labels[1]).reshape(n, -1)
+        k = labels[0].shape[-1]
+        indices, values = labels[0].reshape(n, k), extended(labels[1]).reshape(n, k)
         soft = np.zeros((n, classes), Real)
         for column in range(indices.shape[1]):
             soft[row, indices[:, column]] += values[:, column]
@@ -150,7 +151,12 @@ def softmax_cross_entropy(
         b, c, w, mass = (1 - eps) * v[y], eps * np.ones(n, Real), uniform, v[y]
     else:
         y, hot = np.zeros(n, np.int64), np.zeros((n, classes), Real)
-        b, c, w, mass = np.zeros(n, Real), np.ones(n, Real), v * ((1 - eps) * soft + eps / classes), (v * soft).sum(axis=-1)
+        b, c, w, mass = (
+            np.zeros(n, Real),
+            np.ones(n, Real),
+            v * ((1 - eps) * soft + eps / classes),
+            (v * soft).sum(axis=-1),
+        )
 
     x = np.where(dropped[:, None], Real(0), x)
     z, slope = x, np.ones_like(x)
@@ -198,7 +204,9 @@ def softmax_cross_entropy(
             target_grad = full[row[:, None], indices].reshape(labels[1].shape)
     unsmoothed = hot if soft is None else soft
     share_of_class = (1 - eps) * unsmoothed + eps / classes
-    class_weight_grad = times((g * s)[:, None] * share_of_class, a.surprise) - through_mean * (kept * s)[:, None] * unsmoothed
+    class_weight_grad = (
+        times((g * s)[:, None] * share_of_class, a.surprise) - through_mean * (kept * s)[:, None] * unsmoothed
+    )
     sample_weight_grad = g * unweighted - through_mean * kept * mass
     return Truth(
         loss=loss,

@@ -14,7 +14,7 @@ from .errors import label_error, value_error
 from .formulas import mean_scale, softmax_coefficients, uses_measure
 from .kernels.native import IndexLabels, Memory, PerRow, RowCoefficients, RowResults, SoftmaxRows, resolve_labels
 from .options import SoftmaxOptions
-from .problem import SoftmaxProblem, check_class_weight, check_sample_weight
+from .problem import SoftmaxProblem, check_class_weight, check_logits_dtype, check_sample_weight
 
 
 class Stats(NamedTuple):
@@ -38,9 +38,19 @@ class TopKArrays(NamedTuple):
     values: NDArray[np.float64]
 
 
-def check_topk(target: TopKArrays, classes: int) -> None:
-    """Shapes that agree, classes in range, none twice in a row."""
-    indices, values = target
+def int64_labels(labels: NDArray[Any]) -> NDArray[np.int64]:
+    """Class indices as contiguous int64, in one axis; what does not fit stays out of range."""
+    if labels.dtype == np.uint64:
+        labels = np.minimum(labels, np.uint64(2**63 - 1))
+    return np.ascontiguousarray(labels, np.int64).reshape(-1)
+
+
+def topk_arrays(indices: NDArray[Any], values: NDArray[Any], classes: int, validate: bool) -> TopKArrays:
+    """Top-k targets as the kernels take them: classes in range, none twice in a row.
+
+    Without `validate` a row with a class out of range gets masses of NaN.
+    """
+    check_logits_dtype(values.dtype.name, "labels.values")
     if indices.shape != values.shape:
         raise value_error(
             "labels.values",
@@ -48,6 +58,19 @@ def check_topk(target: TopKArrays, classes: int) -> None:
             f"shape {values.shape}",
             "Pass one mass per class index.",
         )
+    k = indices.shape[-1]
+    target = TopKArrays(int64_labels(indices).reshape(-1, k), np.ascontiguousarray(values, np.float64).reshape(-1, k))
+    if validate:
+        _check_topk(target, classes)
+        return target
+    outside = (target.indices < 0) | (target.indices >= classes)
+    return TopKArrays(
+        np.where(outside, 0, target.indices), np.where(outside.any(axis=1, keepdims=True), np.nan, target.values)
+    )
+
+
+def _check_topk(target: TopKArrays, classes: int) -> None:
+    indices = target.indices
     bad = (indices < 0) | (indices >= classes)
     if bad.any():
         row = int(np.argmax(bad.any(axis=1)))
@@ -75,8 +98,11 @@ def check_normalizer(normalizer: Any, reduction: str) -> float:
             repr(normalizer),
             "It replaces the denominator of the mean.",
         )
-    number = float(normalizer)
-    if not (number > 0.0 and number < float("inf")):
+    try:
+        number = float(normalizer)
+    except (TypeError, ValueError):
+        number = float("nan")
+    if not 0.0 < number < float("inf"):
         raise value_error("normalizer", "a positive finite number", repr(normalizer), "Pass the global number of rows.")
     return number
 
@@ -135,10 +161,9 @@ class SoftmaxLoss:
                 label_weight = mass = v[np.maximum(np.asarray(index.owner).reshape(-1), 0)]
             if changed is not None:
                 mass = mass * (changed != -1)
-        rows = SoftmaxRows(logits, index, scale=1.0 / options.temperature, softcap=options.softcap or 0.0)
+        rows = SoftmaxRows(logits, index, temperature=options.temperature, softcap=options.softcap or 0.0)
         self._rows = rows
         if isinstance(labels, TopKArrays):
-            check_topk(labels, problem.classes)
             rows.topk(labels.indices, labels.values)
         elif isinstance(labels, Memory):
             rows.dense(labels)

@@ -25,6 +25,13 @@ def _integer(name: str, value: Any) -> int:
     raise type_error(name, "an integer", type(value).__name__, f"Pass a plain Python integer, as in {name}=-1.")
 
 
+def _label(name: str, value: Any) -> int:
+    label = _integer(name, value)
+    if not -(2**63) <= label < 2**63:
+        raise value_error(name, "an integer of 64 bits", repr(value), "Usual values are -100 and -1.")
+    return label
+
+
 @dataclass(frozen=True)
 class SoftmaxOptions:
     """Options of the softmax family. Build them with `softmax_options`, which checks them."""
@@ -61,7 +68,7 @@ def _softmax_options(
     return SoftmaxOptions(
         axis=_integer("axis", axis),
         label_smoothing=smoothing,
-        ignore_index=None if ignore_index is None else _integer("ignore_index", ignore_index),
+        ignore_index=None if ignore_index is None else _label("ignore_index", ignore_index),
         temperature=heat,
         softcap=cap,
         z_loss=z,

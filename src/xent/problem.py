@@ -58,6 +58,19 @@ def class_axis(shape: Shape, axis: int) -> int:
     return axis % len(shape)
 
 
+def softmax_axis(shape: Shape, dtype: str, axis: int) -> int:
+    """The class axis of logits that a softmax is taken of, counted from the front.
+
+    Raises:
+        TypeError, ValueError: a dtype that is no float, an axis that does not exist, zero classes.
+    """
+    check_logits_dtype(dtype)
+    at = class_axis(shape, axis)
+    if shape[at] == 0:
+        raise value_error("logits", "at least one class", f"shape {shape} with axis {axis}", "Check the class axis.")
+    return at
+
+
 def check_logits_dtype(dtype: str, argument: str = "logits") -> str:
     """The dtype in which the loss is accumulated and returned."""
     if dtype not in LOGIT_DTYPES:
@@ -79,11 +92,9 @@ def softmax_problem(
         ValueError: shapes that do not belong together, a missing axis, zero classes.
     """
     accumulate = check_logits_dtype(dtype)
-    at = class_axis(shape, axis)
+    at = softmax_axis(shape, dtype, axis)
     classes = shape[at]
     batch = shape[:at] + shape[at + 1 :]
-    if classes == 0:
-        raise value_error("logits", "at least one class", f"shape {shape} with axis {axis}", "Check the class axis.")
     target = _target(shape, at, batch, label_shape, label_dtype, topk)
     return SoftmaxProblem(shape, at, classes, batch, math.prod(batch), target, accumulate)
 

@@ -3,14 +3,17 @@
 Errors are relative: that of the loss to the true loss; that of the gradient, which is the largest of any entry, to the
 largest true entry. Two rules are held to:
 
-1. Nobody is further from the truth than a computation that keeps its log-probabilities in the logits' dtype: `eps` of
+1. Nobody is further from the truth than a computation that keeps its log-probabilities in the result's dtype: `eps` of
    that dtype times 1 + the largest -log p. Whoever is computes something else.
-2. xent is no further from the truth than any peer, plus two `eps` of its result: one because results are rounded, one
-   because the largest error of a few rows is a matter of luck.
+2. xent is no further from the truth than any peer, plus two `eps` of its result's dtype: one because results are
+   rounded, one because the largest error of a few rows is a matter of luck.
+
+The dtype is the logits', but for xent's losses, which are float32 at least.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -44,7 +47,7 @@ class Truth:
 
 @dataclass(frozen=True)
 class Error:
-    """How far a loss and a gradient (None: not computed) are from the truth, relative to it."""
+    """How far a loss and a gradient (None: not computed) are from the truth, relative to it; never NaN."""
 
     loss: float
     gradient: float | None
@@ -100,13 +103,18 @@ def rows_of(array: Array) -> Array:
 
 
 def error(outcome: tuple[Any, Any], true: Truth) -> Error:
-    """How far a contender's loss and gradient are from the truth."""
+    """How far a contender's loss and gradient are from the truth; infinitely, where they are NaN."""
     loss, gradient = outcome
-    of_loss = abs(float(in_numpy(loss)) - true.loss) / (abs(true.loss) or 1.0)
-    if gradient is None:
-        return Error(of_loss, None)
-    difference = rows_of(in_numpy(gradient)) - true.gradient
-    return Error(of_loss, float(np.abs(difference).max() / (np.abs(true.gradient).max() or 1.0)))
+    of_loss = relative(in_numpy(loss) - true.loss, true.loss)
+    return Error(
+        of_loss, None if gradient is None else relative(rows_of(in_numpy(gradient)) - true.gradient, true.gradient)
+    )
+
+
+def relative(difference: Array, true: Any) -> float:
+    """The largest difference over the largest true value."""
+    off = float(np.abs(difference).max() / (np.abs(true).max() or 1.0))
+    return math.inf if math.isnan(off) else off
 
 
 def in_numpy(array: Any) -> Array:
@@ -137,18 +145,18 @@ def disagreements(contender: Contender, mine: Error, true: Truth, peers: dict[st
         true: what it is relative to.
         peers: by name, the errors on the same problem that xent may not exceed.
     """
-    eps = EPS[contender.problem.case.dtype]
-    limits = [("1 + the largest -log p in eps", Error(eps * (1 + true.depth), eps * (1 + true.depth)))]
-    if contender.role == "xent":  # whose loss is float32 at least
-        limits += [(f"{name}'s error and 2 eps", allowing(e, 2 * EPS["float32"], 2 * eps)) for name, e in peers.items()]
+    of_gradient = EPS[contender.problem.case.dtype]
+    of_loss = EPS["float32"] if contender.role == "xent" else of_gradient
+    bound = 1 + true.depth
+    limits = [("(1 + the largest -log p)·eps", bound * of_loss, bound * of_gradient)]
+    if contender.role == "xent":
+        limits += [
+            (f"{name}'s error + 2·eps", peer.loss + 2 * of_loss, (peer.gradient or 0.0) + 2 * of_gradient)
+            for name, peer in peers.items()
+        ]
     return [
-        f"DISAGREES: {contender.name}: {what} has an error of {off:.3g}, expected at most {most:.3g}, {limit_name}."
-        for limit_name, limit in limits
-        for what, off, most in (("loss", mine.loss, limit.loss), ("gradient", mine.gradient, limit.gradient))
-        if off is not None and most is not None and not off <= most  # NaN breaks every rule
+        f"DISAGREES: {contender.name}: the {what} has an error of {off:.3g}, expected at most {most:.3g}, {limit}."
+        for limit, loss, gradient in limits
+        for what, off, most in (("loss", mine.loss, loss), ("gradient", mine.gradient, gradient))
+        if off is not None and off > most
     ]
-
-
-def allowing(error: Error, loss: float, gradient: float) -> Error:
-    """An error with an allowance on top."""
-    return Error(error.loss + loss, None if error.gradient is None else error.gradient + gradient)

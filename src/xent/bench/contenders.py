@@ -47,7 +47,7 @@ def contenders(problem: Problem, compile: bool = True) -> tuple[list[Contender],
         try:
             found.append(Contender("torch.compile", "peer", problem, peers.compiled_step(problem)))
         except Exception as error:  # compilers fail in ways of their own, and xent's numbers do not depend on them
-            reason = next(iter(str(error).strip().splitlines()), "")
+            reason = " ".join(str(error).split())[:200]
             notes.append(f"torch.compile is left out, it failed with {type(error).__name__}: {reason}")
     if peers.numpy_can(problem):
         found.append(Contender("NumPy", "peer", problem, peers.numpy_step(problem)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -73,8 +74,17 @@ class Row:
     date: str
 
     def json(self) -> str:
-        """The row as one line of JSON."""
-        return json.dumps({name.rstrip("_"): value for name, value in asdict(self).items()}, ensure_ascii=False)
+        """The row as one line of JSON; numbers that are not finite, which JSON has not, are null."""
+        fields = {name.rstrip("_"): value for name, value in asdict(self).items()}
+        infinite = [name for name, value in fields.items() if isinstance(value, float) and not math.isfinite(value)]
+        return json.dumps(fields | dict.fromkeys(infinite), ensure_ascii=False, allow_nan=False)
+
+
+def wide_console() -> Console:
+    """Standard output, taken to be wide enough for every table: a narrow terminal breaks lines, and drops no digits."""
+    console = Console()
+    console.width = max(console.width, 80)
+    return console
 
 
 def print_heading(console: Console, machine: dict[str, Any], versions: dict[str, str]) -> None:
@@ -94,6 +104,12 @@ def print_case(console: Console, rows: Sequence[Row], notes: Sequence[str]) -> N
     console.print(table(rows))
     for note in notes:
         say(console, note, "yellow")
+
+
+def print_legend(console: Console) -> None:
+    """Says what the columns are."""
+    console.print()
+    say(console, LEGEND, "dim")
 
 
 def describe(case: Case) -> str:

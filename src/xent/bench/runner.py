@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
-
-from rich.console import Console
+from typing import TextIO
 
 from . import agreement, memory, report
 from .cases import Case, shrunk
@@ -48,30 +45,27 @@ class Result:
 
 def list_cases(cases: Sequence[Case]) -> int:
     """Prints what there is to run."""
-    console = Console()
+    console = report.wide_console()
     width = max(len(case.name) for case in cases)
     for case in cases:
         report.say(console, f"{case.name:{width}}  {report.describe(case)}")
     return 0
 
 
-def run_cases(cases: Sequence[Case], settings: Settings, json_file: Path | None = None) -> int:
+def run_cases(cases: Sequence[Case], settings: Settings, lines: TextIO | None = None) -> int:
     """Runs cases and reports each as soon as it is done.
 
     Args:
         cases: in this order.
         settings: how to run.
-        json_file: overwritten with one JSON object a row.
+        lines: a file that receives one JSON object a row.
 
     Returns:
         0 if every result agreed with the truth, else 1.
-
-    Raises:
-        OSError: the file cannot be written.
     """
-    console = Console()
+    console = report.wide_console()
     failed = False
-    with open(json_file, "w", encoding="utf-8") if json_file else nullcontext() as lines, threads(settings.threads):
+    with threads(settings.threads):
         report.print_heading(console, machine(), versions())
         for case in map(shrunk, cases) if settings.smoke else cases:
             report.print_title(console, case)
@@ -81,8 +75,7 @@ def run_cases(cases: Sequence[Case], settings: Settings, json_file: Path | None 
             if lines:
                 lines.writelines(row.json() + "\n" for row in result.rows)
                 lines.flush()
-        console.print()
-        report.say(console, report.LEGEND, "dim")
+        report.print_legend(console)
     return int(failed)
 
 

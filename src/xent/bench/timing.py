@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 Step = Callable[[], object]
 
-# Seconds before each sample. OpenMP workers, as torch has them, wait for more work in a busy loop for some milliseconds;
-# without a pause they would keep a core from the contender that comes next.
+# Seconds before each sample: OpenMP workers, as torch has them, wait for more work in a busy loop for milliseconds, and
+# would keep a core from whatever comes next.
 PAUSE = 0.005
 SAMPLE = 0.01  # seconds; shorter steps are timed in batches that take as long
 MIN_ROUNDS = 3
@@ -55,10 +55,10 @@ def interleave(steps: Mapping[str, Step], budget: float) -> dict[str, Timing]:
 
 
 def order(names: Sequence[str], turn: int) -> list[str]:
-    """Who comes after whom in a round: another one starts each time, and every other round goes backwards."""
-    first = turn % len(names)
-    rotated = [*names[first:], *names[:first]]
-    return rotated[::-1] if turn % 2 else rotated
+    """Who comes after whom in a round: another one starts each time; when each has started, the direction turns."""
+    n = len(names)
+    direction = -1 if turn // n % 2 else 1
+    return [names[(turn + direction * i) % n] for i in range(n)]
 
 
 def calls_a_sample(step: Step) -> int:

@@ -13,16 +13,16 @@ from ..errors import type_error, value_error
 from ..formulas import mean_scale, pinball
 from ..kernels.native import DTYPE_CODES, IndexLabels, Memory, RowCoefficients, SoftmaxRows, address, pooled
 from ..labels import TopK
-from ..losses import SoftmaxLoss, Stats, TopKArrays
+from ..losses import SoftmaxLoss, Stats, TopKArrays, int64_labels, topk_arrays
 from ..options import PinballOptions, SoftmaxOptions
 from ..problem import (
     SoftmaxProblem,
     check_logits_dtype,
     check_same_shape,
     check_sample_weight,
-    class_axis,
     memory_order,
     row_layout,
+    softmax_axis,
     softmax_problem,
 )
 
@@ -35,7 +35,10 @@ def as_array(argument: str, value: Any) -> Array:
         raise type_error(
             argument, "a plain array", "a masked array", "Mask rows with ignore_index or sample_weight instead."
         )
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except (RuntimeError, TypeError, ValueError) as error:  # ragged lists, tensors with a graph or on a device
+        raise type_error(argument, "an array", type(value).__name__, f"Convert it to one. ({error})") from error
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     return array
@@ -96,7 +99,7 @@ def value_and_grad(
             "Return the loss as it came (with has_aux=True in front of a tuple), or use torch or JAX arrays, which "
             "differentiate any function.",
         )
-    if np.ndim(loss) != 0:
+    if call[2] is None:
         raise value_error(
             "loss_fn", "a scalar loss", f"an array of shape {np.shape(loss)}", "Use reduction='mean' or 'sum'."
         )
@@ -145,7 +148,7 @@ def softmax_cross_entropy(
         problem,
         options,
         rows,
-        flat_labels(target, problem),
+        flat_labels(target, problem, validate),
         class_weight=None if class_weight is None else as_array("class_weight", class_weight),
         sample_weight=None if sample_weight is None else as_array("sample_weight", sample_weight),
         normalizer=normalizer,
@@ -189,24 +192,19 @@ def pinball_loss(pred: Any, target: Any, options: PinballOptions, *, sample_weig
     return value
 
 
-def flat_labels(target: Array | TopK, problem: SoftmaxProblem) -> IndexLabels | TopKArrays | Memory:
+def flat_labels(target: Array | TopK, problem: SoftmaxProblem, validate: bool) -> IndexLabels | TopKArrays | Memory:
     """Labels as `SoftmaxLoss` takes them."""
     if isinstance(target, TopK):
-        k = target.indices.shape[-1]
-        return TopKArrays(
-            np.ascontiguousarray(target.indices, np.int64).reshape(-1, k),
-            np.ascontiguousarray(target.values, np.float64).reshape(-1, target.values.shape[-1]),
-        )
+        return topk_arrays(target.indices, target.values, problem.classes, validate)
     if problem.target == "dense":
         return memory(target, problem.axis)
-    flat = np.ascontiguousarray(target, np.int64).reshape(-1)
+    flat = int64_labels(target)
     return IndexLabels(address(flat), flat)
 
 
 def _rows(logits: Any, axis: int) -> tuple[Array, int, Memory]:
     x = as_array("logits", logits)
-    check_logits_dtype(x.dtype.name)
-    at = class_axis(x.shape, axis)
+    at = softmax_axis(x.shape, x.dtype.name, axis)
     return x, at, memory(x, at)
 
 
@@ -227,4 +225,7 @@ def log_softmax(logits: Any, axis: int) -> Array:
 def logsumexp(logits: Any, axis: int) -> Any:
     x, at, rows = _rows(logits, axis)
     out = SoftmaxRows(rows).run(RowCoefficients(l=1.0), rows=True)
-    return out.loss.astype(x.dtype).reshape(x.shape[:at] + x.shape[at + 1 :])[()]
+    lse = out.loss.reshape(x.shape[:at] + x.shape[at + 1 :])
+    if np.isnan(lse).any():  # the kernels make NaN of +inf, whose sum is known here
+        lse = np.where(np.isnan(lse) & (x.max(axis=at) == np.inf), np.inf, lse)
+    return lse.astype(x.dtype)[()]

@@ -7,8 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from .. import _native
+from ..errors import type_error
 from ..formulas import pinball
 from ..kernels import reference
 from ..kernels.native import (
@@ -22,7 +24,7 @@ from ..kernels.native import (
     pooled,
 )
 from ..labels import TopK
-from ..losses import SoftmaxLoss, Stats, TopKArrays, check_normalizer
+from ..losses import SoftmaxLoss, Stats, check_normalizer, int64_labels, topk_arrays
 from ..options import PinballOptions, SoftmaxOptions
 from ..plan import softmax_plan
 from ..problem import (
@@ -31,11 +33,12 @@ from ..problem import (
     check_logits_dtype,
     check_same_shape,
     check_sample_weight,
-    class_axis,
     memory_order,
     row_layout,
+    softmax_axis,
     softmax_problem,
 )
+from .numpy import as_array
 
 _native.share_openmp()  # torch's threads: a second pool would compete with them
 
@@ -101,6 +104,7 @@ def is_plain(tensor: Tensor) -> bool:
         and not tensor.is_conj()
         and not tensor.is_neg()
         and torch._C._functorch.peek_interpreter_stack() is None
+        and forward_ad._current_level < 0
     )
 
 
@@ -112,8 +116,17 @@ def numpy_of(tensor: Tensor | None) -> Any:
     return (tensor.double() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor).numpy()
 
 
-def as_tensor(value: Any, like: Tensor) -> Tensor:
-    return value if isinstance(value, Tensor) else torch.as_tensor(value, device=like.device)
+def as_tensor(argument: str, value: Any, like: Tensor) -> Tensor:
+    """A tensor on the device of `like`; anything that NumPy understands is copied to one."""
+    if isinstance(value, Tensor):
+        return value
+    array = as_array(argument, value)
+    try:
+        if array.dtype.name == "bfloat16":
+            array = array.astype("float32")
+        return torch.tensor(array.copy(), device=like.device)
+    except TypeError as error:
+        raise type_error(argument, "an array of numbers", f"dtype {array.dtype}", "Convert it to numbers.") from error
 
 
 _NAMESPACE = Namespace()
@@ -126,18 +139,13 @@ def cotangent(upstream: Tensor) -> PerRow:
     return upstream.detach().to(torch.float64).contiguous().view(-1).numpy()
 
 
-def flat_labels(labels: Tensor | TopK, problem: SoftmaxProblem) -> Any:
+def flat_labels(labels: Tensor | TopK, problem: SoftmaxProblem, validate: bool) -> Any:
     """Labels as `SoftmaxLoss` takes them."""
     if isinstance(labels, TopK):
-        indices, values = labels.indices.detach(), labels.values.detach()
-        return TopKArrays(
-            indices.to(torch.int64).contiguous().view(-1, indices.shape[-1]).numpy(),
-            values.to(torch.float64).contiguous().view(-1, values.shape[-1]).numpy(),
-        )
+        return topk_arrays(numpy_of(labels.indices), numpy_of(labels.values), problem.classes, validate)
     if problem.target == "dense":
         return memory(labels.detach(), problem.axis)
-    flat = labels if labels.dtype is torch.int64 else labels.to(torch.int64)
-    flat = flat.contiguous()
+    flat = labels.contiguous() if labels.dtype is torch.int64 else torch.from_numpy(int64_labels(labels.numpy()))
     return IndexLabels(flat.data_ptr(), flat)
 
 
@@ -194,7 +202,7 @@ class _Call:
             self.problem,
             self.options,
             self.rows,
-            flat_labels(labels, self.problem),
+            flat_labels(labels, self.problem, validate),
             class_weight=numpy_of(class_weight),
             sample_weight=numpy_of(sample_weight),
             normalizer=normalizer,
@@ -280,19 +288,21 @@ def softmax_cross_entropy(
     validate: bool,
 ) -> Any:
     if isinstance(labels, TopK):
-        target: Any = TopK(as_tensor(labels.indices, logits), as_tensor(labels.values, logits))
+        target: Any = TopK(
+            as_tensor("labels.indices", labels.indices, logits), as_tensor("labels.values", labels.values, logits)
+        )
         described, tensors = target.indices, [("labels", target.values)]
     else:
-        described = target = as_tensor(labels, logits)
+        described = target = as_tensor("labels", labels, logits)
         tensors = [("labels", target)]
     problem = softmax_problem(
         logits.shape, dtype_name(logits), options.axis, described.shape, dtype_name(described), target is not described
     )
     if class_weight is not None:
-        class_weight = as_tensor(class_weight, logits)
+        class_weight = as_tensor("class_weight", class_weight, logits)
         tensors.append(("class_weight", class_weight))
     if sample_weight is not None:
-        sample_weight = as_tensor(sample_weight, logits)
+        sample_weight = as_tensor("sample_weight", sample_weight, logits)
         tensors.append(("sample_weight", sample_weight))
     wants = _wants(logits, tensors)
     plain = is_plain(logits) and is_plain(described) and all(is_plain(t) for _, t in tensors)
@@ -337,7 +347,10 @@ class LogSumExp(torch.autograd.Function):
         ctx.axis = axis
         rows = memory(logits, axis)
         out = SoftmaxRows(rows).run(RowCoefficients(l=1.0), rows=True)
-        return torch.from_numpy(out.loss).to(logits.dtype).view(logits.shape[:axis] + logits.shape[axis + 1 :])
+        lse = torch.from_numpy(out.loss).to(logits.dtype).view(logits.shape[:axis] + logits.shape[axis + 1 :])
+        if lse.isnan().any():  # the kernels make NaN of +inf, whose sum is known here
+            lse = torch.where(lse.isnan() & (logits.amax(axis) == math.inf), math.inf, lse)
+        return lse
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> Any:
@@ -383,9 +396,8 @@ class LogSoftmax(torch.autograd.Function):
 
 
 def _along_axis(function: Any, fallback: Any, logits: Tensor, axis: int) -> Tensor:
-    check_logits_dtype(dtype_name(logits))
-    at = class_axis(tuple(logits.shape), axis)
-    if is_plain(logits) and logits.shape[at] > 0:
+    at = softmax_axis(tuple(logits.shape), dtype_name(logits), axis)
+    if is_plain(logits):
         return function.apply(logits, at)  # type: ignore[no-any-return]
     return fallback(logits, at)  # type: ignore[no-any-return]
 
@@ -404,11 +416,13 @@ def logsumexp(logits: Tensor, axis: int) -> Tensor:
 
 def pinball_loss(pred: Tensor, target: Any, options: PinballOptions, *, sample_weight: Any) -> Tensor:
     dtype = TORCH_DTYPES[check_logits_dtype(dtype_name(pred), "pred")]
-    target = as_tensor(target, pred)
+    target = as_tensor("target", target, pred)
     check_same_shape("target", tuple(target.shape), tuple(pred.shape), "pred")
     loss, _ = pinball(torch, pred.to(dtype) - target, options.over, options.under)
     weight = (
-        torch.ones((), dtype=dtype, device=pred.device) if sample_weight is None else as_tensor(sample_weight, pred)
+        torch.ones((), dtype=dtype, device=pred.device)
+        if sample_weight is None
+        else as_tensor("sample_weight", sample_weight, pred)
     )
     if sample_weight is not None:
         check_sample_weight(tuple(weight.shape), tuple(pred.shape))
@@ -430,6 +444,8 @@ def value_and_grad(
     wanted = (argnums,) if isinstance(argnums, int) else tuple(argnums)
     leaves = list(args)
     for at in wanted:
+        if not (isinstance(leaves[at], Tensor) and leaves[at].is_floating_point()):
+            raise type_error("argnums", "positions of floating-point tensors", repr(at), "Integers have no gradient.")
         leaves[at] = leaves[at].detach().requires_grad_()
     with torch.enable_grad():
         out = loss_fn(*leaves, **kwargs)

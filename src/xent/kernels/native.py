@@ -115,7 +115,7 @@ class SoftmaxRows:
     __slots__ = ("_keep", "_native", "rows")
 
     def __init__(
-        self, logits: Memory, labels: IndexLabels | None = None, *, scale: float = 1.0, softcap: float = 0.0
+        self, logits: Memory, labels: IndexLabels | None = None, *, temperature: float = 1.0, softcap: float = 0.0
     ) -> None:
         """`labels`: resolved class indices, if rows have any."""
         outer, classes, inner, *strides = logits.layout
@@ -123,7 +123,7 @@ class SoftmaxRows:
         self._keep: list[Any] = [logits.owner, labels]
         index = 0 if labels is None else labels.address
         self._native = _native.Softmax(
-            outer, classes, inner, logits.address, logits.dtype, *strides, scale, softcap, index
+            outer, classes, inner, logits.address, logits.dtype, *strides, temperature, softcap, index
         )
 
     def measure(self, class_weight: NDArray[np.float64] | None, alpha: float, beta: float) -> None:

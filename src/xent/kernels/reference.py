@@ -47,7 +47,7 @@ def statistics(xp: Any, z: Any, *, index: Any = None, measure: Any = None) -> St
     best = xp.argmax(z, axis=-1)
     leader = xp.expand_dims(best, -1)
     top = xp.take_along_axis(z, leader, -1)
-    classes = xp.arange(z.shape[-1])
+    classes = xp.arange(z.shape[-1], device=z.device)
     # the leader's own term, which is 1, stays out of the sum: log1p keeps what is left beside it
     rest = xp.sum(xp.where(classes == leader, xp.zeros_like(z), xp.exp(z - top)), axis=-1)
     top = top[..., 0]
@@ -86,9 +86,9 @@ def softmax_cross_entropy(
     s = 1.0 if sample_weight is None else sample_weight
     classes = problem.classes
     index = measure = invalid = None
-    dropped = xp.zeros(problem.batch_shape, dtype=xp.bool)
+    dropped = xp.zeros(problem.batch_shape, dtype=xp.bool, device=x.device)
     label_weight: Any = 1.0
-    v = xp.ones(classes, dtype=x.dtype) if class_weight is None else class_weight
+    v = xp.ones(classes, dtype=x.dtype, device=x.device) if class_weight is None else class_weight
     if problem.target == "index":
         if options.ignore_index is not None:
             dropped = labels == options.ignore_index
@@ -103,7 +103,7 @@ def softmax_cross_entropy(
         mass = xp.sum(soft * v, axis=-1)
     else:
         indices, values = labels
-        hit = xp.expand_dims(indices, -1) == xp.arange(classes)
+        hit = xp.expand_dims(indices, -1) == xp.arange(classes, device=x.device)
         soft = xp.sum(xp.where(hit, xp.expand_dims(values, -1), xp.zeros_like(hit * x[..., None, :])), axis=-2)
         mass = xp.sum(soft * v, axis=-1)
     if sample_weight is not None:  # a row of no weight may hold anything
