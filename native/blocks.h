@@ -129,13 +129,14 @@ inline double block_entropy(const T* z, const T* e, i64 n, T shift) {
 template <class T>
 struct Measure {
   const T *t, *v;
-  T alpha, beta;
+  T alpha;
+  double beta;
 };
 
 // Calls f with the measure as a function of a load: the four shapes of it are compiled apart.
 template <class T, class F>
 inline void with_measure(const Measure<T>& w, F f) {
-  const T alpha = w.alpha, beta = w.beta;
+  const T alpha = w.alpha, beta = T(w.beta);
   const T *t = w.t, *v = w.v;
   if (t && v)
     f([=](auto at) { return at(v) * (alpha * at(t) + beta); });
@@ -185,7 +186,11 @@ struct MeasureSum {
 template <class T>
 inline MeasureSum block_measure(const T* z, i64 n, T shift, const Measure<T>& measure) {
   Vec<T> mass[4] = {}, u[4] = {};
-  with_measure(measure, [&](auto weight) {
+  // Without t, beta is a common factor. It is multiplied in at the end: adding up many equal roundings would not cancel.
+  const bool factored = !measure.t;
+  const Measure<T> summed{measure.t, measure.v, measure.alpha, factored ? 1.0 : measure.beta};
+  const double factor = factored ? measure.beta : 1.0;
+  with_measure(summed, [&](auto weight) {
     const auto step = [&](int q, Vec<T> w, Vec<T> x) {
       mass[q] += w;
       u[q] += w == 0 ? Vec<T>{} : w * (shift - x);
@@ -199,8 +204,8 @@ inline MeasureSum block_measure(const T* z, i64 n, T shift, const Measure<T>& me
           step(0, w, load_first(z + i, m, shift));
         });
   });
-  return {double(sum_lanes<T>((mass[0] + mass[1]) + (mass[2] + mass[3]))),
-          double(sum_lanes<T>((u[0] + u[1]) + (u[2] + u[3])))};
+  return {double(sum_lanes<T>((mass[0] + mass[1]) + (mass[2] + mass[3]))) * factor,
+          double(sum_lanes<T>((u[0] + u[1]) + (u[2] + u[3]))) * factor};
 }
 
 // out = e·f, or e·f - c·w.

@@ -162,10 +162,10 @@ class Columns {
     return {z, lanes};
   }
 
-  // Calls f(class, vector index, w) for the whole tile.
+  // Calls f(class, vector index, w) for the whole tile, w = v·(alpha·t + beta).
   template <class F>
-  void each_weight(const T* t, F f) const {
-    const T alpha = T(p_.alpha), beta = T(p_.beta);
+  void each_weight(const T* t, T beta, F f) const {
+    const T alpha = T(p_.alpha);
     for (i64 k = 0; k < p_.classes; ++k) {
       const T v = v_ ? v_[k] : T(1);
       for (int q = 0; q < Q; ++q)
@@ -231,7 +231,8 @@ class Columns {
     Sums all_mass, all_u;
     Vec<T> max[Q], mass[Q] = {}, u[Q] = {};
     for (int q = 0; q < Q; ++q) max[q] = load(a.max + q * width);
-    each_weight(t, [&](i64 k, int q, Vec<T> w) {
+    // without t, beta is a common factor, multiplied in at the end: many equal roundings would not cancel
+    each_weight(t, t ? T(p_.beta) : T(1), [&](i64 k, int q, Vec<T> w) {
       mass[q] += w;
       u[q] += w == 0 ? Vec<T>{} : w * (max[q] - load(z.data + k * z.step + q * width));
       if (q == Q - 1 && ((k + 1) % stretch == 0 || k + 1 == p_.classes)) {
@@ -242,6 +243,10 @@ class Columns {
     });
     all_mass.put(a.mass);
     all_u.put(a.u);
+    for (int j = 0; !t && j < lanes; ++j) {
+      a.mass[j] *= p_.beta;
+      a.u[j] *= p_.beta;
+    }
   }
 
   bool base_measure() const { return p_.measure && (p_.dense || p_.beta != 0); }
@@ -385,7 +390,7 @@ class Columns {
       for (int q = 0; q < Q; ++q) all[q] = splat<T>(1);
     }
     if (base_measure()) {
-      each_weight(t, [&](i64 k, int q, Vec<T> w) {
+      each_weight(t, T(p_.beta), [&](i64 k, int q, Vec<T> w) {
         store(out + k * step + q * width, load(e + k * lanes + q * width) * all[q] - c[q] * w);
       });
     } else {

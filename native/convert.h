@@ -44,12 +44,8 @@ struct f16 {
   }
 };
 
-template <class T>
-inline T widen(float x) {
-  return T(x);
-}
-template <class T>
-inline T widen(double x) {
+template <class T, class S>
+inline T widen(S x) {
   return T(x);
 }
 template <class T>
@@ -84,7 +80,21 @@ inline void with_type(Dtype d, F f) {
     case Dtype::f64: return f(double{});
     case Dtype::bf16: return f(bf16{});
     case Dtype::f16: return f(f16{});
+    case Dtype::i8: return f(int8_t{});
+    case Dtype::u8: return f(uint8_t{});
+    case Dtype::i16: return f(int16_t{});
+    case Dtype::u16: return f(uint16_t{});
+    case Dtype::i32: return f(int32_t{});
+    case Dtype::u32: return f(uint32_t{});
+    case Dtype::i64: return f(int64_t{});
+    case Dtype::u64: return f(uint64_t{});
   }
+}
+
+// Calls f with a number of the type that logits of this dtype are computed in.
+template <class F>
+inline auto with_compute_type(Dtype logits, F f) {
+  return logits == Dtype::f64 ? f(double{}) : f(float{});
 }
 
 template <class T>

@@ -7,6 +7,9 @@
 namespace xent {
 namespace XENT_ISA {
 
+// A gradient of this many bytes is in no cache when it is needed next: it is written past them.
+constexpr i64 streamed_from = i64(1) << 26;
+
 struct RowCoefficients {
   double b, c, l, zeta, h;
 

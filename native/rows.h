@@ -11,9 +11,6 @@
 namespace xent {
 namespace XENT_ISA {
 
-// A gradient of this many bytes is in no cache when it is needed next.
-constexpr i64 streamed_from = i64(1) << 26;
-
 template <class T>
 class Rows {
  public:
@@ -26,7 +23,6 @@ class Rows {
     entropy_ = s.entropy || k.h.rows || k.h.value != 0;
     argmax_ = s.argmax || (gradient && p.dense);
     // exponentials are kept while they fit in the second-level cache, else made again
-    // a gradient that no cache holds goes past them
     streamed_ = gradient && p.rows() * p.classes * i64(sizeof(T)) >= streamed_from;
     keep_ = gradient && p.classes * i64(sizeof(T)) <= (i64(1) << 20);
   }
@@ -108,7 +104,7 @@ class Rows {
   Measure<T> measure(const Place& at, i64 i) const {
     const T* t = nullptr;
     if (p_.dense) t = view_or_read(p_.dense, at.t + i * block, size(i), static_cast<T*>(scratch(3, block * i64(sizeof(T)))));
-    return {t, v_ ? v_ + i * block : nullptr, T(p_.alpha), T(p_.beta)};
+    return {t, v_ ? v_ + i * block : nullptr, T(p_.alpha), p_.beta};
   }
 
   bool base_measure() const { return p_.measure && (p_.dense || p_.beta != 0); }

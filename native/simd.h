@@ -212,11 +212,8 @@ inline Vec<T> sech2(Vec<T> x) {
   return T(4) * e / ((T(1) + e) * (T(1) + e));
 }
 
-// log(1 + s) for 0 <= s < 2^60 and for s = -1, at most 1 ulp: fdlibm's log of 1 + s, with the rounding of 1 + s put back.
-// NaN stays NaN.
-inline Vec<double> log1p_of(Vec<double> s) {
-  const Vec<double> u = s + 1.0;
-  const Vec<double> rest = (u < 2.0 ? s - (u - 1.0) : 1.0 - (u - s)) / u;
+// log(u) + rest for positive normal u, at most 1 ulp: fdlibm's log. NaN stays NaN, log(0) is -inf.
+inline Vec<double> log_plus(Vec<double> u, Vec<double> rest) {
   const Int<double> bits = (Int<double>)u;
   // u = 2^k·(1 + f), 1 + f in [sqrt(1/2), sqrt(2))
   const Int<double> k = (bits - 0x3fe6a09e667f3bcdLL) >> 52;
@@ -231,6 +228,12 @@ inline Vec<double> log1p_of(Vec<double> s) {
   const Vec<double> low = kd * 1.90821492927058770002e-10 + rest;
   const Vec<double> y = kd * 6.93147180369123816490e-01 - ((half - (h * (half + even + odd) + low)) - f);
   return u == 0 ? splat<double>(-INFINITY) : y;
+}
+
+// log(1 + s) for 0 <= s < 2^60 and for s = -1, at most 1 ulp: the rounding of 1 + s is put back.
+inline Vec<double> log1p_of(Vec<double> s) {
+  const Vec<double> u = s + 1.0;
+  return log_plus(u, (u < 2.0 ? s - (u - 1.0) : 1.0 - (u - s)) / u);
 }
 
 }  // namespace XENT_ISA

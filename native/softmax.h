@@ -27,21 +27,16 @@ inline auto with_sweep(const Softmax& p, const Coefficients& k, const Statistics
   return f(columns);
 }
 
-template <class F>
-inline auto with_compute_type(const Softmax& p, F f) {
-  return p.logits.dtype == Dtype::f64 ? f(double{}) : f(float{});
-}
-
 inline double softmax(const Softmax& p, const Coefficients& k, const Statistics& s, const Array& g) {
   if (p.rows() == 0) return 0;
-  return with_compute_type(p, [&](auto type) {
+  return with_compute_type(p.logits.dtype, [&](auto type) {
     return with_sweep<decltype(type)>(p, k, s, g, [](auto& sweep) { return sweep.run(); });
   });
 }
 
 inline void log_softmax(const Softmax& p, const Array& out) {
   if (p.rows() == 0) return;
-  with_compute_type(p, [&](auto type) {
+  with_compute_type(p.logits.dtype, [&](auto type) {
     const Coefficients none;
     const Statistics nothing;
     with_sweep<decltype(type)>(p, none, nothing, out, [](auto& sweep) { sweep.log_softmax(); });
@@ -86,7 +81,7 @@ inline void mass_of_columns(const Softmax& p, const T* v, double* mass) {
 }
 
 inline void softmax_mass(const Softmax& p, double* mass) {
-  with_compute_type(p, [&](auto type) {
+  with_compute_type(p.logits.dtype, [&](auto type) {
     using T = decltype(type);
     const T* v = class_weights<T>(p, 7);
     p.dense.cls == 1 ? mass_of_rows<T>(p, v, mass) : mass_of_columns<T>(p, v, mass);

@@ -7,7 +7,8 @@ namespace xent {
 
 using i64 = int64_t;
 
-enum class Dtype : int { f32 = 0, f64 = 1, bf16 = 2, f16 = 3 };
+// Logits are of the first four; labels of elementwise losses may be integers.
+enum class Dtype : int { f32, f64, bf16, f16, i8, u8, i16, u16, i32, u32, i64, u64 };
 
 // Element (o, k, i) of an outer × classes × inner array. Strides in elements, of any sign; zero where broadcast.
 struct Array {
@@ -60,6 +61,31 @@ struct Statistics {
   i64* argmax = nullptr;
 };
 
+// A loss of single numbers x(o, k, i), each with a label y; alpha·y + beta of the label is positive.
+struct Elementwise {
+  enum Loss : int { logistic, modulated, pinball };
+
+  i64 outer = 0, classes = 0, inner = 0;
+  Loss loss = logistic;
+  Array logits;
+  Array labels;                         // absent: 0
+  const i64* positive_start = nullptr;  // or lists of positive classes a row: [rows + 1] and their concatenation, sorted
+  const i64* positive_class = nullptr;
+  double alpha = 1, beta = 0;
+  double low = 0, high = 1;  // what labels must lie between, or be (`ends_only`)
+  bool ends_only = false;
+  bool has_ignore = false;  // elements with this label count for nothing, whatever they hold
+  double ignore = 0;
+  Array pos_weight;               // of the positive part; absent: 1
+  Array weight[3];                // of the element: their product
+  double gamma_pos = 0, gamma_neg = 0, clip = 0;  // modulated; pinball: cost over and under
+};
+
+struct Total {
+  double sum;
+  bool bad_label;
+};
+
 // What one instruction set provides.
 struct Kernels {
   const char* name;
@@ -70,6 +96,8 @@ struct Kernels {
   void (*log_softmax)(const Softmax&, const Array& out);
   // Σ_k w_k per row, without touching the logits.
   void (*softmax_mass)(const Softmax&, double* mass);
+  // The sum of the losses; each loss, and the gradient times `scale`, where the arrays have data.
+  Total (*elementwise)(const Elementwise&, const Array& loss, const Array& gradient, double scale);
 };
 
 // The kernels in use: the best instruction set this processor has, or the one forced.

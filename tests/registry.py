@@ -38,7 +38,7 @@ class Case:
     """One combination of options."""
 
     name: str
-    target: str = "index"  # "index", "dense" or "topk"
+    target: str = "index"  # "index", "dense", "one-hot" or "topk"
     options: dict[str, Any] = field(default_factory=dict)
     class_weight: bool = False
     sample_weight: bool = False
@@ -74,6 +74,7 @@ CASES = (
         class_weight=True,
         sample_weight=True,
     ),
+    Case("one-hot-smoothed", "one-hot", options={"label_smoothing": 0.1}),
     Case("topk", "topk"),
     Case(
         "topk-everything",
@@ -136,6 +137,9 @@ def make_batch(
         soft = rng.dirichlet(np.full(classes, 0.5), batch) if classes > 1 else np.ones((*batch, 1))
         soft = soft * (rng.random(soft.shape) < 0.8)  # some classes without mass; rows need not sum to 1
         labels = np.ascontiguousarray(np.moveaxis(soft, -1, axis)).astype(NUMPY_DTYPES[target_dtype or dtype])
+    if case.target == "one-hot":
+        hot = labels[..., None] == np.arange(classes)
+        labels = np.ascontiguousarray(np.moveaxis(hot, -1, axis)).astype(NUMPY_DTYPES[target_dtype or dtype])
     if case.target == "topk":
         k = min(classes, 5)
         order = rng.random((int(np.prod(batch)), classes)).argpartition(k - 1, axis=-1)[:, :k]
@@ -167,15 +171,15 @@ def array(t: torch.Tensor) -> np.ndarray:
     return t.numpy()
 
 
-def _torch_options(batch: Batch) -> dict[str, Any]:
+def torch_options(batch: Batch) -> dict[str, Any]:
     return {k: tensor(v) if isinstance(v, np.ndarray) else v for k, v in batch.options.items()}
 
 
-def _numpy_labels(batch: Batch) -> Any:
+def numpy_labels(batch: Batch) -> Any:
     return xent.TopK(*batch.labels) if isinstance(batch.labels, tuple) else batch.labels
 
 
-def _torch_labels(batch: Batch) -> Any:
+def torch_labels(batch: Batch) -> Any:
     if isinstance(batch.labels, tuple):
         return xent.TopK(tensor(batch.labels[0]), tensor(batch.labels[1]))
     return tensor(batch.labels)
@@ -184,17 +188,17 @@ def _torch_labels(batch: Batch) -> Any:
 def on_numpy(batch: Batch) -> tuple[Any, np.ndarray]:
     """Loss and gradient of xent on NumPy arrays; the loss must be reduced."""
     loss_and_grad = xent.value_and_grad(xent.softmax_cross_entropy)
-    return loss_and_grad(batch.logits, _numpy_labels(batch), **batch.options)
+    return loss_and_grad(batch.logits, numpy_labels(batch), **batch.options)
 
 
 def value_on_numpy(batch: Batch, **options: Any) -> Any:
-    return xent.softmax_cross_entropy(batch.logits, _numpy_labels(batch), **{**batch.options, **options})
+    return xent.softmax_cross_entropy(batch.logits, numpy_labels(batch), **{**batch.options, **options})
 
 
 def on_torch(batch: Batch, upstream: Any = 1.0, logits: torch.Tensor | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Loss and gradient of xent on torch tensors, with an upstream gradient."""
     leaf = (tensor(batch.logits) if logits is None else logits).detach().requires_grad_()
-    loss = xent.softmax_cross_entropy(leaf, _torch_labels(batch), **_torch_options(batch))
+    loss = xent.softmax_cross_entropy(leaf, torch_labels(batch), **torch_options(batch))
     (gradient,) = torch.autograd.grad(loss, leaf, torch.as_tensor(upstream, dtype=loss.dtype))
     return array(loss), array(gradient)
 
@@ -202,7 +206,7 @@ def on_torch(batch: Batch, upstream: Any = 1.0, logits: torch.Tensor | None = No
 def rival(batch: Batch, upstream: Any = 1.0) -> tuple[np.ndarray, np.ndarray]:
     """Loss and gradient by torch's own operations, half precision converted to float32 first."""
     leaf = tensor(batch.logits).requires_grad_()
-    options = _torch_options(batch)
+    options = torch_options(batch)
     compute = TORCH_DTYPES[accumulated(batch.dtype)]
     classes = leaf.shape[batch.axis]
     x = leaf.to(compute).movedim(batch.axis, -1)

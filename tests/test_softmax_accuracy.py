@@ -73,7 +73,7 @@ def test_means_in_one_pass_are_no_worse_than_torch(instruction_set: str, dtype: 
     assert registry.typical(errors) <= max(registry.typical(rival_errors), registry.typical(rival_rows)) + 1
 
 
-@pytest.mark.parametrize("name", ["index", "index-smoothed-class-weights", *EVERYTHING])
+@pytest.mark.parametrize("name", ["index", "index-smoothed-class-weights", "one-hot-smoothed", *EVERYTHING])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_long_rows_are_no_worse_than_torch(instruction_set: str, dtype: str, name: str) -> None:
     for classes in LONG:

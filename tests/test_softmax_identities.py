@@ -1,7 +1,7 @@
-"""What must hold between results, whatever the numbers: identities, finite differences, independence of batch and threads.
+"""What holds between results, whatever the numbers: identities, finite differences, independence of batch and threads.
 
-Identities of exact arithmetic are computed in float64 and must hold to an ulp of float32: nine digits of slack for rounding,
-none for a wrong formula. What the library promises to the bit is compared to the bit.
+Identities of exact arithmetic are computed in float64 and must hold to an ulp of float32: nine digits of slack for
+rounding, none for a wrong formula. What the library promises to the bit is compared to the bit.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import registry
 import torch
+import truth
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-import registry
-import truth
-import xent
 from registry import CASE_BY_NAME, CASES, NUMPY_DTYPES, Batch, Case, make_batch
+
+import xent
 
 SIZES = (1, 2, 3, 17, 64, 65, 100, 4097)
 
@@ -347,7 +347,7 @@ def test_threads_change_no_bit(instruction_set: str, keep_threads: None, shape: 
 @pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_one_pass_equals_two(instruction_set: str, dtype: str, case: Case) -> None:
-    """The gradient made with the loss is that made from the upstream gradient of every row; the loss is the same too."""
+    """The gradient made with the loss is that made from upstream gradients of the rows; the loss is the same too."""
     for classes in (1, 3, 64, 65, 5000):
         batch = make_batch(case, (11,), classes, dtype=dtype, seed=29)
         batch.options.pop("normalizer", None)

@@ -1,4 +1,5 @@
 // Defines the table of kernels of the instruction set that includes this.
+#include "../elementwise.h"
 #include "../softmax.h"
 
 #define XENT_NAME_(x) #x
@@ -7,6 +8,6 @@
 namespace xent {
 namespace XENT_ISA {
 extern const Kernels table;
-const Kernels table = {XENT_NAME(XENT_ISA), softmax, log_softmax, softmax_mass};
+const Kernels table = {XENT_NAME(XENT_ISA), softmax, log_softmax, softmax_mass, elementwise};
 }  // namespace XENT_ISA
 }  // namespace xent

@@ -18,7 +18,7 @@ from .api import (
     value_and_grad,
 )
 from .labels import TopK
-from .losses import Stats
+from .losses.softmax import Stats
 
 __version__ = "0.1.0"
 

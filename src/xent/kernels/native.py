@@ -36,10 +36,11 @@ class Memory(NamedTuple):
 
 
 class IndexLabels(NamedTuple):
-    """Class indices, one a row: contiguous int64 at an address. `owner`: the array they are in."""
+    """Class indices, one a row: contiguous int64 at an address, in `owner`. `given`: as the user gave them."""
 
     address: int
     owner: Any
+    given: Any
 
 
 def address(array: NDArray[Any] | None) -> int:
@@ -74,7 +75,7 @@ def resolve_labels(labels: IndexLabels, rows: int, classes: int, ignore_index: i
         return Resolved(labels, None, kept, bad)
     out = np.empty(rows, np.int64)
     _native.resolve_labels(labels.address, rows, classes, ignores, ignore, address(out))
-    return Resolved(IndexLabels(address(out), out), out, kept, bad)
+    return Resolved(IndexLabels(address(out), out, labels.given), out, kept, bad)
 
 
 PerRow = float | NDArray[np.float64]

@@ -1,0 +1,68 @@
+"""Gradients on arrays that know none: the losses that a function computes are recorded with theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any
+
+import numpy as np
+
+from ...errors import type_error, value_error
+from .arrays import Array
+
+
+class _Recorder:
+    """The losses that a function computed: the result, the argument, the gradient to it."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, Any, Array | None]] = []
+
+    def add(self, result: Any, argument: Any, gradient: Array | None) -> None:
+        self.calls.append((result, argument, gradient))
+
+
+active: ContextVar[_Recorder | None] = ContextVar("xent_recorder", default=None)
+
+
+def value_and_grad(
+    loss_fn: Callable[..., Any],
+    argnums: int | tuple[int, ...],
+    has_aux: bool,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> tuple[Any, Any]:
+    """Value and gradient of a function that returns one of this library's losses as it came."""
+    recorder = _Recorder()
+    token = active.set(recorder)
+    try:
+        out = loss_fn(*args, **kwargs)
+    finally:
+        active.reset(token)
+    loss = out[0] if has_aux else out
+    call = next((c for c in recorder.calls if c[0] is loss), None)
+    if call is None:
+        raise type_error(
+            "loss_fn",
+            "a function of NumPy arrays that returns what one of xent's losses returned",
+            type(loss).__name__,
+            "Return the loss as it came (with has_aux=True in front of a tuple), or use torch or JAX arrays, which "
+            "differentiate any function.",
+        )
+    if call[2] is None:
+        raise value_error(
+            "loss_fn", "a scalar loss", f"an array of shape {np.shape(loss)}", "Use reduction='mean' or 'sum'."
+        )
+    wanted = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    for at in wanted:
+        if not -len(args) <= at < len(args):
+            raise value_error("argnums", f"positions among {len(args)} positional arguments", repr(at), "Count from 0.")
+        if args[at] is not call[1]:
+            raise value_error(
+                "argnums",
+                "the position of the logits (or predictions)",
+                repr(at),
+                "On NumPy arrays the gradient is to the logits, passed on to the loss as they came.",
+            )
+    gradients = tuple(call[2] for _ in wanted)
+    return out, gradients[0] if isinstance(argnums, int) else gradients

@@ -1,0 +1,89 @@
+"""softmax, log_softmax and logsumexp of tensors."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...kernels.native import RowCoefficients, SoftmaxRows
+from ...problem import softmax_axis
+from .arrays import dtype_name, empty_like_rows, is_plain, memory
+
+
+class LogSumExp(torch.autograd.Function):
+    """log Σ exp along an axis; its gradient is the softmax."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, axis: int) -> Tensor:
+        ctx.save_for_backward(logits)
+        ctx.axis = axis
+        rows = memory(logits, axis)
+        out = SoftmaxRows(rows).run(RowCoefficients(l=1.0), rows=True)
+        lse = torch.from_numpy(out.loss).to(logits.dtype).view(logits.shape[:axis] + logits.shape[axis + 1 :])
+        if lse.isnan().any():  # the kernels make NaN of +inf, whose sum is known here
+            lse = torch.where(lse.isnan() & (logits.amax(axis) == math.inf), math.inf, lse)
+        return lse
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> Any:
+        (logits,) = ctx.saved_tensors
+        return upstream.unsqueeze(ctx.axis) * softmax(logits, ctx.axis), None
+
+
+class Softmax(torch.autograd.Function):
+    """exp z / Σ exp z along an axis."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, axis: int) -> Tensor:
+        rows = memory(logits, axis)
+        out, into = empty_like_rows(logits, rows, axis)
+        SoftmaxRows(rows).run(RowCoefficients(l=1.0), into)
+        ctx.save_for_backward(out)
+        ctx.axis = axis
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> Any:
+        (p,) = ctx.saved_tensors
+        g = p * upstream
+        return g - p * g.sum(ctx.axis, keepdim=True), None
+
+
+class LogSoftmax(torch.autograd.Function):
+    """z - log Σ exp z along an axis."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, axis: int) -> Tensor:
+        rows = memory(logits, axis)
+        out, into = empty_like_rows(logits, rows, axis)
+        SoftmaxRows(rows).log_softmax(into)
+        ctx.save_for_backward(out)
+        ctx.axis = axis
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> Any:
+        (log_p,) = ctx.saved_tensors
+        return upstream - log_p.exp() * upstream.sum(ctx.axis, keepdim=True), None
+
+
+def _along_axis(function: Any, fallback: Any, logits: Tensor, axis: int) -> Tensor:
+    at = softmax_axis(tuple(logits.shape), dtype_name(logits), axis)
+    if is_plain(logits):
+        return function.apply(logits, at)  # type: ignore[no-any-return]
+    return fallback(logits, at)  # type: ignore[no-any-return]
+
+
+def softmax(logits: Tensor, axis: int) -> Tensor:
+    return _along_axis(Softmax, torch.softmax, logits, axis)
+
+
+def log_softmax(logits: Tensor, axis: int) -> Tensor:
+    return _along_axis(LogSoftmax, torch.log_softmax, logits, axis)
+
+
+def logsumexp(logits: Tensor, axis: int) -> Tensor:
+    return _along_axis(LogSumExp, torch.logsumexp, logits, axis)

@@ -1,0 +1,109 @@
+"""Tensors as memory with rows, and as the array API."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from ...errors import type_error
+from ...kernels.native import DTYPE_CODES, POOLED_BYTES, Memory, PerRow, pooled
+from ...problem import memory_order, row_layout
+from ..numpy.arrays import as_array
+
+_NAMES = "float32 float64 float16 bfloat16 int8 int16 int32 int64 uint8 uint16 uint32 uint64 bool complex64 complex128"
+DTYPE_NAMES = {getattr(torch, name): name for name in _NAMES.split()}
+TORCH_DTYPES = {name: dtype for dtype, name in DTYPE_NAMES.items()}
+CODES = {TORCH_DTYPES[name]: code for name, code in DTYPE_CODES.items()}
+
+
+def dtype_name(tensor: Tensor) -> str:
+    return DTYPE_NAMES.get(tensor.dtype) or str(tensor.dtype)
+
+
+def memory(tensor: Tensor, axis: int) -> Memory:
+    """The rows of a CPU tensor along `axis`; copied where they are not evenly spaced."""
+    layout = row_layout(tensor.shape, tensor.stride(), axis)
+    if layout is None:
+        return memory(tensor.contiguous(), axis)
+    return Memory(tensor.data_ptr(), CODES[tensor.dtype], layout, tensor)
+
+
+def empty_like_rows(logits: Tensor, rows: Memory, axis: int) -> tuple[Tensor, Memory]:
+    """An uninitialised tensor of the logits' shape, dtype and memory order, large ones from the pool."""
+    nbytes = logits.nbytes
+    if nbytes < POOLED_BYTES and logits.is_contiguous():
+        out = torch.empty_like(logits)
+        return out, Memory(out.data_ptr(), rows.dtype, rows.layout, out)
+    order, at = memory_order(logits.shape, axis, rows.layout.class_stride == 1)
+    if nbytes < POOLED_BYTES:
+        out = torch.empty(order, dtype=logits.dtype)
+    else:
+        out = torch.from_numpy(pooled(nbytes)).view(logits.dtype).view(order)
+    if at != axis:
+        out = out.movedim(at, axis)
+    return out, memory(out, axis)
+
+
+class _Namespace:
+    """The array API in torch's words, for the reference."""
+
+    bool, nan = torch.bool, math.nan
+    exp, log1p, tanh, isfinite, argmax, arange = (
+        torch.exp,
+        torch.log1p,
+        torch.tanh,
+        torch.isfinite,
+        torch.argmax,
+        torch.arange,
+    )
+    where, sum, all, zeros, ones = torch.where, torch.sum, torch.all, torch.zeros, torch.ones
+    zeros_like, ones_like, moveaxis = torch.zeros_like, torch.ones_like, torch.movedim
+    expand_dims, take_along_axis = torch.unsqueeze, torch.take_along_dim
+
+
+NAMESPACE = _Namespace()
+
+
+def is_plain(tensor: Tensor) -> bool:
+    """Whether a tensor is ordinary memory of the CPU: no other device, subclass, tracer or sparse layout."""
+    return (
+        (type(tensor) is Tensor or type(tensor) is torch.nn.Parameter)
+        and tensor.is_cpu
+        and tensor.layout is torch.strided
+        and not tensor.is_conj()
+        and not tensor.is_neg()
+        and torch._C._functorch.peek_interpreter_stack() is None
+        and forward_ad._current_level < 0
+    )
+
+
+def numpy_of(tensor: Tensor | None) -> Any:
+    """Small arrays (weights, labels) as NumPy, without a copy where the dtype exists there."""
+    if tensor is None:
+        return None
+    tensor = tensor.detach()
+    return (tensor.double() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor).numpy()
+
+
+def as_tensor(argument: str, value: Any, like: Tensor) -> Tensor:
+    """A tensor on the device of `like`; anything that NumPy understands is copied to one."""
+    if isinstance(value, Tensor):
+        return value
+    array = as_array(argument, value)
+    try:
+        if array.dtype.name == "bfloat16":
+            array = array.astype("float32")
+        return torch.tensor(array.copy(), device=like.device)
+    except TypeError as error:
+        raise type_error(argument, "an array of numbers", f"dtype {array.dtype}", "Convert it to numbers.") from error
+
+
+def cotangent(upstream: Tensor) -> PerRow:
+    """An upstream gradient as a number, or flat float64."""
+    if upstream.ndim == 0:
+        return float(upstream)
+    return upstream.detach().to(torch.float64).contiguous().view(-1).numpy()

@@ -1,0 +1,28 @@
+"""Gradients of any function of tensors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...errors import type_error
+
+
+def value_and_grad(
+    loss_fn: Any, argnums: int | tuple[int, ...], has_aux: bool, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Any, Any]:
+    """Value and gradient of any function of tensors."""
+    wanted = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    leaves = list(args)
+    for at in wanted:
+        if not (isinstance(leaves[at], Tensor) and leaves[at].is_floating_point()):
+            raise type_error("argnums", "positions of floating-point tensors", repr(at), "Integers have no gradient.")
+        leaves[at] = leaves[at].detach().requires_grad_()
+    with torch.enable_grad():
+        out = loss_fn(*leaves, **kwargs)
+    loss = out[0] if has_aux else out
+    gradients = torch.autograd.grad(loss, [leaves[at] for at in wanted])
+    loss = loss.detach()
+    return ((loss, *out[1:]) if has_aux else loss), gradients[0] if isinstance(argnums, int) else gradients

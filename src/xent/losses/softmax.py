@@ -1,0 +1,111 @@
+"""Softmax cross-entropy on memory of the CPU."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import label_error
+from ..formulas import mean_scale, softmax_coefficients, uses_measure
+from ..kernels.native import IndexLabels, Memory, PerRow, RowCoefficients, RowResults, SoftmaxRows, resolve_labels
+from ..options import SoftmaxOptions
+from ..problem import SoftmaxProblem
+from .labels import TopKArrays
+from .weights import check_normalizer, flat_class_weight, flat_sample_weight
+
+
+class Stats(NamedTuple):
+    """Statistics of each row of logits, from the same pass as the loss. Shape: that of the per-row loss.
+
+    Ignored rows hold 0 (and -1 in `argmax`).
+    """
+
+    lse: Any
+    """log Σ_k exp z_k"""
+    entropy: Any
+    """of softmax(z), in nats"""
+    argmax: Any
+    """the class of the largest logit (the first of several), int64"""
+
+
+class SoftmaxLoss:
+    """Softmax cross-entropy of one batch: checked, its coefficients made, ready to run."""
+
+    def __init__(
+        self,
+        problem: SoftmaxProblem,
+        options: SoftmaxOptions,
+        logits: Memory,
+        labels: IndexLabels | TopKArrays | Memory,
+        *,
+        class_weight: NDArray[Any] | None = None,
+        sample_weight: NDArray[Any] | None = None,
+        normalizer: Any = None,
+        validate: bool = True,
+    ) -> None:
+        """`labels`: class indices, top-k arrays, or soft targets."""
+        self.problem, self.options = problem, options
+        divisor = None if normalizer is None else check_normalizer(normalizer, options.reduction)
+        v = None if class_weight is None else flat_class_weight(class_weight, problem.classes)
+        s: PerRow = 1.0 if sample_weight is None else flat_sample_weight(sample_weight, problem.batch_shape)
+        # m_i of the mean's denominator Σ s_i·m_i, and the weight of the label
+        mass: PerRow = 1.0
+        label_weight: PerRow = 1.0
+        count = problem.rows
+        index = None
+        if isinstance(labels, IndexLabels):
+            index, changed, count, bad = resolve_labels(labels, count, problem.classes, options.ignore_index)
+            if bad >= 0 and validate:
+                raise label_error("labels", bad, int(np.asarray(labels.given).reshape(-1)[bad]), problem.classes)
+            if v is not None:
+                label_weight = mass = v[np.maximum(np.asarray(index.owner).reshape(-1), 0)]
+            if changed is not None:
+                mass = mass * (changed != -1)
+        rows = SoftmaxRows(logits, index, temperature=options.temperature, softcap=options.softcap or 0.0)
+        self._rows = rows
+        if isinstance(labels, TopKArrays):
+            rows.topk(labels.indices, labels.values)
+        elif isinstance(labels, Memory):
+            rows.dense(labels)
+        k = softmax_coefficients(options, problem.target, problem.classes, sample_weight=s, label_weight=label_weight)
+        measured = uses_measure(options, problem.target)
+        if measured:
+            rows.measure(v, k.alpha, k.beta)
+        self.denominator = 1.0
+        if divisor is not None:
+            self.denominator = divisor
+        elif options.reduction == "mean":
+            if isinstance(labels, TopKArrays):
+                mass = (labels.values * (1.0 if v is None else v[labels.indices])).sum(axis=1)
+            elif isinstance(labels, Memory):
+                mass = rows.target_mass()
+            weight = s * mass
+            self.denominator = float(np.sum(weight)) if isinstance(weight, np.ndarray) else count * weight
+        self._coefficients = RowCoefficients(
+            k.b,
+            k.c if measured else 0.0,
+            0.0,
+            k.zeta if options.z_loss else 0.0,
+            0.0,
+            mean_scale(self.denominator),
+        )
+
+    def run(self, gradient: Memory | None = None, *, statistics: bool = False) -> RowResults:
+        """Loss (`total` is reduced), statistics, and in the same pass the gradient of the reduced loss."""
+        per_row = self.options.reduction == "none"
+        return self._rows.run(self._coefficients, gradient, rows=per_row, statistics=statistics)
+
+    def gradient(
+        self, into: Memory, upstream: PerRow, *, lse: PerRow | None = None, entropy: PerRow | None = None
+    ) -> None:
+        """The vector-Jacobian product: cotangents of the loss, and of lse and entropy where those were returned."""
+        k = self._coefficients
+        if isinstance(upstream, float) and lse is None and entropy is None:
+            # by the arithmetic of `run`, so that a repeated backward gives the same bits
+            self._rows.run(k._replace(scale=k.scale * upstream), into)
+            return
+        g = upstream * k.scale
+        of_lse, of_entropy = (0.0 if x is None else x for x in (lse, entropy))
+        self._rows.run(RowCoefficients(k.b * g, k.c * g, of_lse, k.zeta * g, of_entropy), into)

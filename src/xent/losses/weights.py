@@ -1,0 +1,50 @@
+"""Weights and normalizers as numbers that a kernel can use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import value_error
+from ..problem import Shape, check_class_weight, check_sample_weight
+
+
+def check_normalizer(normalizer: Any, reduction: str) -> float:
+    """The normalizer as a number."""
+    if reduction != "mean":
+        raise value_error(
+            "normalizer",
+            f"None with reduction={reduction!r}",
+            repr(normalizer),
+            "It replaces the denominator of the mean.",
+        )
+    try:
+        number = float(normalizer)
+    except (TypeError, ValueError):
+        number = float("nan")
+    if not 0.0 < number < float("inf"):
+        raise value_error("normalizer", "a positive finite number", repr(normalizer), "Pass the global number of rows.")
+    return number
+
+
+def flat_class_weight(weight: NDArray[Any], classes: int) -> NDArray[np.float64]:
+    """Class weights as contiguous float64."""
+    check_class_weight(weight.shape, classes)
+    return finite_weights("class_weight", weight)
+
+
+def flat_sample_weight(weight: NDArray[Any], batch: Shape) -> NDArray[np.float64]:
+    """Sample weights as contiguous float64, one a row."""
+    check_sample_weight(weight.shape, batch)
+    return finite_weights("sample_weight", np.broadcast_to(weight, batch)).reshape(-1)
+
+
+def finite_weights(argument: str, weight: NDArray[Any]) -> NDArray[np.float64]:
+    if weight.dtype.kind not in "fiub" and weight.dtype.name != "bfloat16":
+        raise value_error(argument, "real numbers", f"dtype {weight.dtype}", "Convert the weights to a float dtype.")
+    flat = np.ascontiguousarray(weight, np.float64)
+    if not np.isfinite(flat).all():
+        raise value_error(argument, "finite numbers", "inf or NaN", "Use weight 0 for what does not count.")
+    return flat
