@@ -102,6 +102,81 @@ NB_MODULE(_native, m) {
           },
           "out"_a);
 
+  nb::class_<xent::Elementwise>(m, "Elementwise")
+      .def(
+          "__init__",
+          [](xent::Elementwise* self, i64 outer, i64 classes, i64 inner, int loss, uintptr_t logits, int dtype, i64 so,
+             i64 sc, i64 si, double positive, double negative, double gamma_pos, double gamma_neg, double clip) {
+            new (self) xent::Elementwise();
+            self->outer = outer;
+            self->classes = classes;
+            self->inner = inner;
+            self->loss = static_cast<xent::Elementwise::Loss>(loss);
+            self->logits = array(logits, dtype, so, sc, si);
+            self->positive = positive;
+            self->negative = negative;
+            self->gamma_pos = gamma_pos;
+            self->gamma_neg = gamma_neg;
+            self->clip = clip;
+          },
+          "outer"_a, "classes"_a, "inner"_a, "loss"_a, "logits"_a, "dtype"_a, "outer_stride"_a, "class_stride"_a,
+          "inner_stride"_a, "positive"_a, "negative"_a, "gamma_pos"_a, "gamma_neg"_a, "clip"_a)
+      .def(
+          "labels",
+          [](xent::Elementwise& e, uintptr_t labels, int dtype, i64 so, i64 sc, i64 si) {
+            e.labels = array(labels, dtype, so, sc, si);
+          },
+          "labels"_a, "dtype"_a, "outer_stride"_a, "class_stride"_a, "inner_stride"_a)
+      .def(
+          "positives",
+          [](xent::Elementwise& e, uintptr_t start, uintptr_t classes) {
+            e.positive_start = pointer<i64>(start);
+            e.positive_class = pointer<i64>(classes);
+          },
+          "start"_a, "classes"_a)
+      .def(
+          "meaning",
+          [](xent::Elementwise& e, double alpha, double beta, double low, double high, bool ends_only) {
+            e.alpha = alpha;
+            e.beta = beta;
+            e.low = low;
+            e.high = high;
+            e.ends_only = ends_only;
+          },
+          "alpha"_a, "beta"_a, "low"_a, "high"_a, "ends_only"_a,
+          "What labels mean: alpha·y + beta is positive; they lie in [low, high], or are one of its ends.")
+      .def(
+          "ignore",
+          [](xent::Elementwise& e, double label) {
+            e.has_ignore = true;
+            e.ignore = label;
+          },
+          "label"_a)
+      .def(
+          "pos_weight",
+          [](xent::Elementwise& e, uintptr_t weight, int dtype, i64 so, i64 sc, i64 si) {
+            e.pos_weight = array(weight, dtype, so, sc, si);
+          },
+          "weight"_a, "dtype"_a, "outer_stride"_a, "class_stride"_a, "inner_stride"_a)
+      .def(
+          "weight",
+          [](xent::Elementwise& e, int slot, uintptr_t weight, int dtype, i64 so, i64 sc, i64 si) {
+            e.weight[slot] = array(weight, dtype, so, sc, si);
+          },
+          "slot"_a, "weight"_a, "dtype"_a, "outer_stride"_a, "class_stride"_a, "inner_stride"_a)
+      .def(
+          "run",
+          [](const xent::Elementwise& e, double scale, uintptr_t loss, int loss_dtype, i64 lo, i64 lc, i64 li,
+             uintptr_t gradient, int dtype, i64 so, i64 sc, i64 si) {
+            nb::gil_scoped_release release;
+            const xent::Total t = xent::kernels().elementwise(e, array(loss, loss_dtype, lo, lc, li),
+                                                              array(gradient, dtype, so, sc, si), scale);
+            return std::make_pair(t.sum, t.bad_label);
+          },
+          "scale"_a, "loss"_a, "loss_dtype"_a, "loss_outer"_a, "loss_class"_a, "loss_inner"_a, "gradient"_a, "dtype"_a,
+          "outer_stride"_a, "class_stride"_a, "inner_stride"_a,
+          "(sum of the losses, whether a label was bad); each loss and the gradient into the addresses that are not 0.");
+
   m.def(
       "resolve_labels",
       [](uintptr_t labels, i64 rows, i64 classes, bool has_ignore, i64 ignore, uintptr_t out) {

@@ -64,10 +64,11 @@ XENT_INLINE Vec<T> times(Vec<T> zero_or_not, Vec<T> x) {
 // pos_weight·t·softplus(-x) + (1 - t)·softplus(x)
 template <class T>
 struct LogisticLoss {
-  explicit LogisticLoss(const Elementwise&) {}
+  T positive, negative;
+  explicit LogisticLoss(const Elementwise& p) : positive(T(p.positive)), negative(T(p.negative)) {}
   XENT_INLINE LossAndSlope<T> operator()(Vec<T> x, Vec<T> t, Vec<T> pos_weight) const {
     const Logistic<T> l(x);
-    const Vec<T> a = pos_weight * t, b = T(1) - t;
+    const Vec<T> a = pos_weight * t * positive, b = (T(1) - t) * negative;
     return {times<T>(a, l.down) + times<T>(b, l.up), b * l.positive - a * l.negative};
   }
 };
@@ -76,12 +77,17 @@ struct LogisticLoss {
 // max(p - clip, 0)^gamma_neg for the negative (Lin et al. 2017, Ridnik et al. 2021).
 template <class T>
 struct ModulatedLoss {
-  T gamma_pos, gamma_neg, clip;
-  explicit ModulatedLoss(const Elementwise& p) : gamma_pos(T(p.gamma_pos)), gamma_neg(T(p.gamma_neg)), clip(T(p.clip)) {}
+  T positive, negative, gamma_pos, gamma_neg, clip;
+  explicit ModulatedLoss(const Elementwise& p)
+      : positive(T(p.positive)),
+        negative(T(p.negative)),
+        gamma_pos(T(p.gamma_pos)),
+        gamma_neg(T(p.gamma_neg)),
+        clip(T(p.clip)) {}
 
   XENT_INLINE LossAndSlope<T> operator()(Vec<T> x, Vec<T> t, Vec<T> pos_weight) const {
     const Logistic<T> l(x);
-    const Vec<T> a = pos_weight * t, b = T(1) - t;
+    const Vec<T> a = pos_weight * t * positive, b = (T(1) - t) * negative;
     // (1 - p)^gamma = e^(-gamma·softplus(x))
     const Vec<T> of_pos = power(l.up, gamma_pos);
     const Vec<T> pos = of_pos * l.down;
@@ -125,7 +131,7 @@ struct ModulatedLoss {
 template <class T>
 struct PinballLoss {
   T over, under;
-  explicit PinballLoss(const Elementwise& p) : over(T(p.gamma_pos)), under(T(p.gamma_neg)) {}
+  explicit PinballLoss(const Elementwise& p) : over(T(p.positive)), under(T(p.negative)) {}
   XENT_INLINE LossAndSlope<T> operator()(Vec<T> x, Vec<T> t, Vec<T>) const {
     const Vec<T> d = x - t;
     Vec<T> slope = d > 0 ? splat<T>(over) : splat<T>(-under);

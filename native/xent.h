@@ -78,7 +78,8 @@ struct Elementwise {
   double ignore = 0;
   Array pos_weight;               // of the positive part; absent: 1
   Array weight[3];                // of the element: their product
-  double gamma_pos = 0, gamma_neg = 0, clip = 0;  // modulated; pinball: cost over and under
+  double positive = 1, negative = 1;  // multiply the two parts of the loss; of pinball, the cost over and under
+  double gamma_pos = 0, gamma_neg = 0, clip = 0;
 };
 
 struct Total {

@@ -307,6 +307,7 @@ def test_gradients_through_the_statistics(dtype: str, axis: int, reduction: str)
         to_loss = np.moveaxis(registry.truth_of(batch, of_loss).logits_grad, axis, -1)
         to_lse = of_lse.astype(truth.Real)[:, None] * p
         to_entropy = -of_entropy.astype(truth.Real)[:, None] * p * (log_p + entropy)
+        entropy_terms = np.abs(of_entropy.astype(truth.Real))[:, None] * p * (entropy - log_p)
         x = leaf.detach().to(compute).requires_grad_()
         q, log_q = torch.softmax(x, axis), torch.log_softmax(x, axis)
         for chosen in ((1, 1, 1), (0, 1, 0), (0, 0, 1), (1, 0, 1)):
@@ -316,7 +317,7 @@ def test_gradients_through_the_statistics(dtype: str, axis: int, reduction: str)
             pairs = [(o, u) for o, u, c in zip(outputs, upstream, chosen, strict=True) if c]
             (gradient,) = torch.autograd.grad([o for o, _ in pairs], leaf, [u for _, u in pairs])
             exact = sum(c * g for c, g in zip(chosen, (to_loss, to_lse, to_entropy), strict=True))
-            terms = sum(c * np.abs(g) for c, g in zip(chosen, (to_loss, to_lse, to_entropy), strict=True))
+            terms = sum(c * np.abs(g) for c, g in zip(chosen, (to_loss, to_lse, entropy_terms), strict=True))
             rival_loss = torch.nn.functional.cross_entropy(
                 x.movedim(axis, -1), registry.torch_labels(batch), reduction=reduction
             )
@@ -379,16 +380,15 @@ def test_gradients_of_the_functions_are_no_worse_than_torch(name: str, dtype: st
         out_shape = shape[:1] if name == "logsumexp" else shape
         upstream = registry.tensor(rng.normal(size=out_shape).astype(registry.NUMPY_DTYPES[dtype]))
         p, u = truth.softmax(x), truth.extended(registry.array(upstream))
-        exact = {
-            "logsumexp": lambda: u[:, None] * p,
-            "softmax": lambda: p * (u - (p * u).sum(axis=1, keepdims=True)),
-            "log_softmax": lambda: u - p * u.sum(axis=1, keepdims=True),
-        }[name]()
-        terms = {
-            "logsumexp": lambda: np.abs(exact),
-            "softmax": lambda: p * (np.abs(u) + np.abs(p * u).sum(axis=1, keepdims=True)),
-            "log_softmax": lambda: np.abs(u) + p * np.abs(u).sum(axis=1, keepdims=True),
-        }[name]()
+        if name == "logsumexp":
+            exact = u[:, None] * p
+            terms = np.abs(exact)
+        elif name == "softmax":
+            exact = p * (u - (p * u).sum(axis=1, keepdims=True))
+            terms = p * (np.abs(u) + np.abs(p * u).sum(axis=1, keepdims=True))
+        else:
+            exact = u - p * u.sum(axis=1, keepdims=True)
+            terms = np.abs(u) + p * np.abs(u).sum(axis=1, keepdims=True)
         gradients = []
         for f in (function, torch_function):
             leaf = registry.tensor(x).requires_grad_()
@@ -585,9 +585,10 @@ def resident():
 x = torch.randn(1024, 32000, dtype=getattr(torch, sys.argv[2]))
 y = torch.randint(0, 32000, (1024,))
 warm = torch.randn(16, 32000, dtype=x.dtype, requires_grad=True)  # threads and scratch
-xent.softmax_cross_entropy(warm, y[:16]).backward()
+torch.autograd.grad(xent.softmax_cross_entropy(warm, y[:16]), warm, torch.tensor(2.0))
 with torch.no_grad():
-    xent.softmax_cross_entropy(warm, y[:16], return_stats=True)
+    xent.softmax_cross_entropy(warm, y[:16])
+    xent.softmax_cross_entropy(warm, y[:16], reduction="none", return_stats=True)[0].min() > 0
 del warm
 xent.clear_cache()
 with open("/proc/self/clear_refs", "w") as refs:
@@ -597,14 +598,12 @@ if sys.argv[1] == "train":
     x.requires_grad_()
     loss = xent.softmax_cross_entropy(x, y)
     (gradient,) = torch.autograd.grad(loss, x, torch.tensor(2.0))
-    assert gradient.abs().sum() > 0
+    assert gradient[0, 0] != 0
 elif sys.argv[1] == "infer":
     with torch.no_grad():
         assert xent.softmax_cross_entropy(x, y) > 0
-elif sys.argv[1] == "detached":
-    assert xent.softmax_cross_entropy(x, y, reduction="none", return_stats=True)[0].min() > 0
 else:
-    assert xent.softmax_cross_entropy(x.view(torch.int16).numpy() if x.dtype is torch.bfloat16 else x.numpy(), y.numpy()) > 0
+    assert xent.softmax_cross_entropy(x, y, reduction="none", return_stats=True)[0].min() > 0
 print((resident() - before) / (x.numel() * x.element_size()), resident() - before)
 """
 

@@ -6,32 +6,49 @@
 """
 
 from .api import (
+    asymmetric_sigmoid_cross_entropy,
     clear_cache,
+    focal_cross_entropy,
     get_num_threads,
+    log_sigmoid,
     log_softmax,
+    logistic_loss,
     logsumexp,
     pinball_loss,
+    poly_cross_entropy,
     set_num_threads,
     show_config,
+    sigmoid,
+    sigmoid_cross_entropy,
+    sigmoid_focal_cross_entropy,
     softmax,
     softmax_cross_entropy,
     value_and_grad,
 )
-from .labels import TopK
+from .labels import Positives, TopK
 from .losses.softmax import Stats
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Positives",
     "Stats",
     "TopK",
+    "asymmetric_sigmoid_cross_entropy",
     "clear_cache",
+    "focal_cross_entropy",
     "get_num_threads",
+    "log_sigmoid",
     "log_softmax",
+    "logistic_loss",
     "logsumexp",
     "pinball_loss",
+    "poly_cross_entropy",
     "set_num_threads",
     "show_config",
+    "sigmoid",
+    "sigmoid_cross_entropy",
+    "sigmoid_focal_cross_entropy",
     "softmax",
     "softmax_cross_entropy",
     "value_and_grad",

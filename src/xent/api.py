@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from . import _native
 from .errors import type_error, value_error
+from .formulas import focal, poly
 from .frontends import frontend_for
-from .options import pinball_options, softmax_options
+from .options import exponent, pinball_options, poly_epsilon, sigmoid_options, signed_options, softmax_options
 
 
 def softmax_cross_entropy(
@@ -68,7 +70,7 @@ def softmax_cross_entropy(
         >>> import numpy as np, xent
         >>> logits = np.array([[1.0, 2.0, 3.0], [1.0, 2.0, 0.5]])
         >>> round(float(xent.softmax_cross_entropy(logits, np.array([2, 1]))), 6)
-        0.435984
+        0.435987
         >>> xent.softmax_cross_entropy(logits, np.array([2, -100]), ignore_index=-100, reduction="none").round(6)
         array([0.407606, 0.      ])
 
@@ -86,6 +88,116 @@ def softmax_cross_entropy(
         normalizer=normalizer,
         return_stats=return_stats,
         validate=validate,
+    )
+
+
+def focal_cross_entropy(
+    logits: Any,
+    labels: Any,
+    *,
+    gamma: float = 2.0,
+    axis: int = -1,
+    class_weight: Any = None,
+    sample_weight: Any = None,
+    ignore_index: int | None = None,
+    temperature: float = 1.0,
+    softcap: float | None = None,
+    reduction: str = "mean",
+    normalizer: Any = None,
+    validate: bool = True,
+) -> Any:
+    """Focal loss over exclusive classes: rows that are right already count for little.
+
+    With p the softmax probability of the row's label y:
+
+        loss_i = s_i·v_y·(1 - p)^γ·(-log p)
+
+    Args:
+        logits: as in `softmax_cross_entropy`.
+        labels: class indices, the logits' shape without `axis`.
+        gamma: exponent, at least 0; 0 is plain cross-entropy.
+        axis, class_weight, sample_weight, ignore_index, temperature, softcap, reduction, normalizer, validate: as in
+            `softmax_cross_entropy`.
+
+    Returns:
+        The loss in nats, as `softmax_cross_entropy` returns it.
+
+    Raises:
+        IndexError, ValueError, TypeError: as in `softmax_cross_entropy`; soft targets are refused.
+
+    Example:
+        >>> import numpy as np, xent
+        >>> float(xent.focal_cross_entropy(np.array([[1.0, 2.0, 3.0]]), np.array([2])).round(6))
+        0.045678
+
+    Source: Lin et al. 2017, Focal Loss for Dense Object Detection (arXiv:1708.02002), for softmax.
+    """
+    function = partial(focal, gamma=exponent(gamma))
+    return frontend_for(logits).softmax_cross_entropy(
+        logits,
+        labels,
+        softmax_options(axis, 0.0, ignore_index, temperature, softcap, 0.0, reduction),
+        class_weight=class_weight,
+        sample_weight=sample_weight,
+        normalizer=normalizer,
+        return_stats=False,
+        validate=validate,
+        function=function,
+    )
+
+
+def poly_cross_entropy(
+    logits: Any,
+    labels: Any,
+    *,
+    epsilon: float = 2.0,
+    axis: int = -1,
+    class_weight: Any = None,
+    sample_weight: Any = None,
+    ignore_index: int | None = None,
+    temperature: float = 1.0,
+    softcap: float | None = None,
+    reduction: str = "mean",
+    normalizer: Any = None,
+    validate: bool = True,
+) -> Any:
+    """Poly-1 loss: cross-entropy plus ε times the probability of being wrong.
+
+    With p the softmax probability of the row's label y:
+
+        loss_i = s_i·v_y·(-log p + ε·(1 - p))
+
+    Args:
+        logits: as in `softmax_cross_entropy`.
+        labels: class indices, the logits' shape without `axis`.
+        epsilon: weight of the added term; 0 is plain cross-entropy.
+        axis, class_weight, sample_weight, ignore_index, temperature, softcap, reduction, normalizer, validate: as in
+            `softmax_cross_entropy`.
+
+    Returns:
+        The loss in nats, as `softmax_cross_entropy` returns it.
+
+    Raises:
+        IndexError, ValueError, TypeError: as in `softmax_cross_entropy`; soft targets are refused.
+
+    Example:
+        >>> import numpy as np, xent
+        >>> float(xent.poly_cross_entropy(np.array([[1.0, 2.0, 3.0]]), np.array([2])).round(6))
+        1.077124
+
+    Source: Leng et al. 2022, PolyLoss (arXiv:2204.12511); `optax.losses.poly_loss_cross_entropy`.
+    """
+    function = partial(poly, epsilon=poly_epsilon(epsilon))
+    return frontend_for(logits).softmax_cross_entropy(
+        logits,
+        labels,
+        softmax_options(axis, 0.0, ignore_index, temperature, softcap, 0.0, reduction),
+        class_weight=class_weight,
+        sample_weight=sample_weight,
+        normalizer=normalizer,
+        return_stats=False,
+        validate=validate,
+        function=function,
     )
 
 
@@ -158,8 +270,296 @@ def logsumexp(logits: Any, axis: int = -1) -> Any:
     return frontend_for(logits).logsumexp(logits, axis)
 
 
+def sigmoid_cross_entropy(
+    logits: Any,
+    labels: Any,
+    *,
+    pos_weight: Any = None,
+    class_weight: Any = None,
+    sample_weight: Any = None,
+    label_smoothing: float = 0.0,
+    ignore_index: float | None = None,
+    reduction: str = "mean",
+    normalizer: Any = None,
+    validate: bool = True,
+) -> Any:
+    """Sigmoid (binary, multi-label) cross-entropy from logits.
+
+    For each logit x with label y, and `t = (1 - ε)·y + ε/2`:
+
+        loss = s·v·(pos_weight·t·softplus(-x) + (1 - t)·softplus(x)),    softplus(x) = log(1 + e^x)
+
+    Args:
+        logits: float32, float64, bfloat16 or float16 array of any shape; classes, if any, along the last axis.
+        labels: the logits' shape: 0/1 or booleans, integers, or floats in [0, 1]; or `xent.Positives`.
+        pos_weight: multiplies the positive part: a number, [C] along the last axis, or any shape that broadcasts to
+            the logits. Above 1 it raises recall, below 1 precision.
+        class_weight: [C] along the last axis, finite.
+        sample_weight: one weight an element (the logits' shape, or 1 in place of an axis) or one a row (the shape
+            without the last axis). Elements of weight 0 may hold anything.
+        label_smoothing: ε in [0, 1].
+        ignore_index: a label whose elements do not count. None: no such label.
+        reduction: "mean": Σ s·loss / Σ s over the elements kept, with `pos_weight` and `class_weight` outside the
+            denominator; "sum"; or "none": one loss an element.
+        normalizer: replaces the denominator of the mean.
+        validate: False skips the check that labels lie in [0, 1], and the formula takes them as they are.
+
+    Returns:
+        The loss in nats: float64 for float64 logits, else float32; a scalar, or the logits' shape for "none". The
+        mean of nothing is 0. On PyTorch differentiable; the gradient has the logits' dtype.
+
+    Raises:
+        ValueError, TypeError: labels outside [0, 1], shapes, dtypes or options that do not fit; the message names the
+            argument and the remedy.
+        IndexError: a positive class out of range.
+
+    Example:
+        >>> import numpy as np, xent
+        >>> logits = np.array([[0.2, 0.2], [0.3, 0.1]])
+        >>> xent.sigmoid_cross_entropy(logits, np.array([[0, 1], [1, 0]]), reduction="none").round(6)
+        array([[0.798139, 0.598139],
+               [0.554355, 0.744397]])
+
+    Source: `torch.nn.functional.binary_cross_entropy_with_logits`, `tf.nn.weighted_cross_entropy_with_logits`.
+    """
+    return frontend_for(logits).elementwise_loss(
+        logits,
+        labels,
+        sigmoid_options(label_smoothing, ignore_index, reduction),
+        pos_weight=pos_weight,
+        class_weight=class_weight,
+        sample_weight=sample_weight,
+        normalizer=normalizer,
+        validate=validate,
+    )
+
+
+def sigmoid_focal_cross_entropy(
+    logits: Any,
+    labels: Any,
+    *,
+    alpha: float | None = 0.25,
+    gamma: float = 2.0,
+    pos_weight: Any = None,
+    class_weight: Any = None,
+    sample_weight: Any = None,
+    label_smoothing: float = 0.0,
+    ignore_index: float | None = None,
+    reduction: str = "mean",
+    normalizer: Any = None,
+    validate: bool = True,
+) -> Any:
+    """Focal loss for binary and multi-label problems: well-classified elements count for little.
+
+    With p = σ(x), t the smoothed label and w the weights of `sigmoid_cross_entropy`:
+
+        loss = w·(α·pos_weight·t·(1 - p)^γ·(-log p) + (1 - α)·(1 - t)·p^γ·(-log(1 - p)))
+
+    It is computed from log-probabilities, so it neither overflows nor vanishes in half precision.
+
+    Args:
+        logits, labels: as in `sigmoid_cross_entropy`.
+        alpha: balance in [0, 1] between positive and negative elements; None for none (both count 1).
+        gamma: exponent, at least 0; 0 is plain (balanced) cross-entropy.
+        pos_weight: multiplies the positive part: a number, [C] along the last axis, or any shape that broadcasts to
+            the logits. Above 1 it raises recall, below 1 precision.
+        class_weight: [C] along the last axis, finite.
+        sample_weight: one weight an element (the logits' shape, or 1 in place of an axis) or one a row (the shape
+            without the last axis). Elements of weight 0 may hold anything.
+        label_smoothing, ignore_index, reduction, normalizer, validate: as in `sigmoid_cross_entropy`.
+
+    Returns:
+        The loss in nats, as `sigmoid_cross_entropy` returns it.
+
+    Raises:
+        ValueError, TypeError, IndexError: as in `sigmoid_cross_entropy`.
+
+    Example:
+        >>> import numpy as np, xent
+        >>> float(xent.sigmoid_focal_cross_entropy(np.array([2.0, -1.0]), np.array([1, 0])).round(6))
+        0.008722
+
+    Source: Lin et al. 2017, Focal Loss for Dense Object Detection (arXiv:1708.02002), and
+    `torchvision.ops.sigmoid_focal_loss`.
+    """
+    options = sigmoid_options(
+        label_smoothing,
+        ignore_index,
+        reduction,
+        focal_alpha=alpha,
+        gamma_pos=gamma,
+        gamma_neg=gamma,
+        gamma_names=("gamma", "gamma"),
+    )
+    return frontend_for(logits).elementwise_loss(
+        logits,
+        labels,
+        options,
+        pos_weight=pos_weight,
+        class_weight=class_weight,
+        sample_weight=sample_weight,
+        normalizer=normalizer,
+        validate=validate,
+    )
+
+
+def asymmetric_sigmoid_cross_entropy(
+    logits: Any,
+    labels: Any,
+    *,
+    gamma_pos: float = 1.0,
+    gamma_neg: float = 4.0,
+    clip: float = 0.05,
+    pos_weight: Any = None,
+    class_weight: Any = None,
+    sample_weight: Any = None,
+    label_smoothing: float = 0.0,
+    ignore_index: float | None = None,
+    reduction: str = "mean",
+    normalizer: Any = None,
+    validate: bool = True,
+) -> Any:
+    """Asymmetric loss for multi-label problems in which negatives are many: easy negatives count for nothing.
+
+    With p = σ(x), q = max(p - clip, 0), t the smoothed label and w the weights of `sigmoid_cross_entropy`:
+
+        loss = w·(pos_weight·t·(1 - p)^gamma_pos·(-log p) + (1 - t)·q^gamma_neg·(-log(1 - q)))
+
+    Args:
+        logits, labels: as in `sigmoid_cross_entropy`.
+        gamma_pos, gamma_neg: exponents of the positive and of the negative part, at least 0.
+        clip: probability in [0, 1] below which a negative element costs nothing.
+        pos_weight: multiplies the positive part: a number, [C] along the last axis, or any shape that broadcasts to
+            the logits. Above 1 it raises recall, below 1 precision.
+        class_weight: [C] along the last axis, finite.
+        sample_weight: one weight an element (the logits' shape, or 1 in place of an axis) or one a row (the shape
+            without the last axis). Elements of weight 0 may hold anything.
+        label_smoothing, ignore_index, reduction, normalizer, validate: as in `sigmoid_cross_entropy`.
+
+    Returns:
+        The loss in nats, as `sigmoid_cross_entropy` returns it.
+
+    Raises:
+        ValueError, TypeError, IndexError: as in `sigmoid_cross_entropy`.
+
+    Example:
+        >>> import numpy as np, xent
+        >>> float(xent.asymmetric_sigmoid_cross_entropy(np.array([2.0, -4.0]), np.array([1, 0])).round(6))
+        0.007565
+
+    Source: Ridnik et al. 2021, Asymmetric Loss for Multi-Label Classification (arXiv:2009.14119), and its defaults.
+    """
+    options = sigmoid_options(
+        label_smoothing, ignore_index, reduction, gamma_pos=gamma_pos, gamma_neg=gamma_neg, clip=clip
+    )
+    return frontend_for(logits).elementwise_loss(
+        logits,
+        labels,
+        options,
+        pos_weight=pos_weight,
+        class_weight=class_weight,
+        sample_weight=sample_weight,
+        normalizer=normalizer,
+        validate=validate,
+    )
+
+
+def logistic_loss(
+    scores: Any,
+    signs: Any,
+    *,
+    sample_weight: Any = None,
+    reduction: str = "mean",
+    normalizer: Any = None,
+    validate: bool = True,
+) -> Any:
+    """The logistic loss of scores s and labels y in {-1, 1}: `log(1 + e^(-y·s))`.
+
+    Args:
+        scores: float32, float64, bfloat16 or float16 array of any shape.
+        signs: -1 or 1 for each score: integers or floats of the same shape.
+        sample_weight: one weight an element, or one a row, as in `sigmoid_cross_entropy`.
+        reduction: "mean" (Σ s·loss / Σ s), "sum" or "none".
+        normalizer: replaces the denominator of the mean.
+        validate: False skips the check that signs are -1 or 1.
+
+    Returns:
+        The loss in nats: float64 for float64 scores, else float32.
+
+    Raises:
+        ValueError, TypeError: labels in {0, 1}, shapes or dtypes that do not fit.
+
+    Example:
+        >>> import numpy as np, xent
+        >>> xent.logistic_loss(np.array([2.0, 2.0]), np.array([1, -1]), reduction="none").round(6)
+        array([0.126928, 2.126928])
+
+    Source: `torch.nn.functional.soft_margin_loss`, which overflows where this one does not.
+    """
+    return frontend_for(scores, "scores").elementwise_loss(
+        scores,
+        signs,
+        signed_options(reduction),
+        names=("scores", "signs"),
+        sample_weight=sample_weight,
+        normalizer=normalizer,
+        validate=validate,
+    )
+
+
+def sigmoid(logits: Any) -> Any:
+    """Probabilities `1 / (1 + e^-x)`, element by element.
+
+    Args:
+        logits: float32, float64, bfloat16 or float16 array of any shape.
+
+    Returns:
+        An array of the logits' shape and dtype, computed in at least float32.
+
+    Raises:
+        TypeError: a dtype that is not a float.
+
+    Example:
+        >>> import numpy as np, xent
+        >>> xent.sigmoid(np.array([-1000.0, 0.0, 1.0])).round(6)
+        array([0.      , 0.5     , 0.731059])
+
+    Source: `scipy.special.expit`, `torch.sigmoid`.
+    """
+    return frontend_for(logits).sigmoid(logits)
+
+
+def log_sigmoid(logits: Any) -> Any:
+    """Log-probabilities `-log(1 + e^-x)` in nats, element by element.
+
+    Args:
+        logits: float32, float64, bfloat16 or float16 array of any shape.
+
+    Returns:
+        An array of the logits' shape and dtype, computed in at least float32.
+
+    Raises:
+        TypeError: a dtype that is not a float.
+
+    Example:
+        >>> import numpy as np, xent
+        >>> xent.log_sigmoid(np.array([-10.0, 0.0, 1.0])).round(6)
+        array([-10.000045,  -0.693147,  -0.313262])
+
+    Source: `scipy.special.log_expit`, `torch.nn.functional.logsigmoid`.
+    """
+    return frontend_for(logits).log_sigmoid(logits)
+
+
 def pinball_loss(
-    pred: Any, target: Any, *, over: float, under: float, sample_weight: Any = None, reduction: str = "mean"
+    pred: Any,
+    target: Any,
+    *,
+    over: float,
+    under: float,
+    sample_weight: Any = None,
+    reduction: str = "mean",
+    normalizer: Any = None,
 ) -> Any:
     """The asymmetric cost of a prediction: `over` per unit too high, `under` per unit too low.
 
@@ -171,8 +571,9 @@ def pinball_loss(
         pred: float32, float64, bfloat16 or float16 array of any shape.
         target: real numbers of the same shape.
         over, under: costs per unit of the error, at least 0.
-        sample_weight: one weight an element: the shape of `pred`, or 1 in place of an axis.
+        sample_weight: one weight an element, or one a row, as in `sigmoid_cross_entropy`.
         reduction: "mean" (Σ s·loss / Σ s), "sum" or "none".
+        normalizer: replaces the denominator of the mean.
 
     Returns:
         The loss: float64 for float64 predictions, else float32. Its derivative at d = 0 is 0.
@@ -188,8 +589,14 @@ def pinball_loss(
     Source: Koenker and Bassett 1978, Regression Quantiles; scikit-learn's `mean_pinball_loss` has under = α,
     over = 1 - α.
     """
-    options = pinball_options(over, under, reduction)
-    return frontend_for(pred, "pred").pinball_loss(pred, target, options, sample_weight=sample_weight)
+    return frontend_for(pred, "pred").elementwise_loss(
+        pred,
+        target,
+        pinball_options(over, under, reduction),
+        names=("pred", "target"),
+        sample_weight=sample_weight,
+        normalizer=normalizer,
+    )
 
 
 def value_and_grad(

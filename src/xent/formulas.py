@@ -10,6 +10,7 @@ works on Python numbers and on arrays of any framework alike.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from .options import SoftmaxOptions
@@ -53,8 +54,18 @@ def mean_scale(denominator: float) -> float:
     return 1.0 / denominator if denominator != 0.0 else 0.0
 
 
-def pinball(xp: Any, error: Any, over: float, under: float) -> tuple[Any, Any]:
-    """The pinball loss of `error` = prediction - target, and its derivative (0 at error 0)."""
-    high = error > 0
-    slope = xp.where(high, over, xp.where(error < 0, -under, 0.0))
-    return slope * error, slope
+# A loss that is a function of the nll of a row's label: (namespace, nll) to (value, slope).
+RowFunction = Callable[[Any, Any], tuple[Any, Any]]
+
+
+def focal(xp: Any, nll: Any, gamma: float) -> tuple[Any, Any]:
+    """(1 - p)^γ·nll with p = e^-nll, and its derivative by the nll; both made from 1 - p, which stays accurate."""
+    wrong = -xp.expm1(-nll)
+    safe = xp.where(wrong == 0, xp.ones_like(wrong), wrong)
+    factor = safe**gamma if gamma == 0.0 else xp.where(wrong == 0, xp.zeros_like(wrong), safe**gamma)
+    return factor * nll, factor * (1.0 + gamma * (nll / safe) * xp.exp(-nll))
+
+
+def poly(xp: Any, nll: Any, epsilon: float) -> tuple[Any, Any]:
+    """nll + ε·(1 - p) with p = e^-nll, and its derivative by the nll."""
+    return nll - epsilon * xp.expm1(-nll), 1.0 + epsilon * xp.exp(-nll)

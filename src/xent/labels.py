@@ -1,4 +1,4 @@
-"""Label types of the library's own: sparse soft targets."""
+"""Label types of the library's own: sparse soft targets, and lists of positive classes."""
 
 from __future__ import annotations
 
@@ -31,3 +31,37 @@ class TopK:
 
     indices: Any
     values: Any
+
+
+@dataclass(frozen=True)
+class Positives:
+    """Multi-label targets as lists of positive classes; all other classes are negative.
+
+    For very many classes: the loss of a row is `Σ_k softplus(x_k) - Σ_{k positive} x_k`, and no dense label matrix ever
+    exists. Two forms:
+
+    - padded: `classes` `[..., k]`, the batch shape of the logits with one axis appended; entries of -1 are padding;
+    - CSR: `classes` `[total]` and `starts` `[rows + 1]`: row r has the classes `classes[starts[r]:starts[r + 1]]`.
+
+    Args:
+        classes: integer array; the classes of one row differ.
+        starts: integer array, or None for the padded form.
+
+    Raises (where a loss takes it):
+        IndexError: a class lies outside `[0, C)`.
+        ValueError: a class stands twice in one row, or the shapes do not fit.
+
+    Example:
+        >>> import numpy as np, xent
+        >>> logits = np.array([[0.0, 1.0, -1.0], [2.0, 0.0, 0.0]])
+        >>> padded = xent.Positives(np.array([[1, -1], [0, 2]]))
+        >>> csr = xent.Positives(np.array([1, 0, 2]), starts=np.array([0, 1, 3]))
+        >>> dense = np.array([[0, 1, 0], [1, 0, 1]])
+        >>> [float(round(xent.sigmoid_cross_entropy(logits, y), 6)) for y in (padded, csr, dense)]
+        [0.472149, 0.472149, 0.472149]
+
+    Source: the labels of extreme multi-label classification; CSR is that of `scipy.sparse.csr_array`.
+    """
+
+    classes: Any
+    starts: Any = None

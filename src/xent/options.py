@@ -100,28 +100,104 @@ def softmax_options(
 
 
 @dataclass(frozen=True)
-class PinballOptions:
-    """Options of the pinball loss. Build them with `pinball_options`, which checks them."""
+class ElementwiseOptions:
+    """Options of the losses of single numbers; each family sets what it has, through a function that checks it.
 
-    over: float
-    under: float
+    `alpha`, `beta`: alpha·y + beta of a label y counts as positive. `low`, `high`: what labels lie between, or are
+    (`ends_only`). `positive`, `negative`: factors of the two parts of the loss; of pinball, the cost over and under.
+    """
+
+    kind: str
+    alpha: float = 1.0
+    beta: float = 0.0
+    low: float = 0.0
+    high: float = 1.0
+    ends_only: bool = False
+    ignore_index: float | None = None
+    positive: float = 1.0
+    negative: float = 1.0
+    gamma_pos: float = 0.0
+    gamma_neg: float = 0.0
+    clip: float = 0.0
     reduction: str = "mean"
 
 
-def pinball_options(over: Any, under: Any, reduction: Any = "mean") -> PinballOptions:
+def _between(name: str, value: Any, low: float, high: float, hint: str) -> float:
+    number = _number(name, value)
+    if low <= number <= high and math.isfinite(number):
+        return number
+    bounds = f"a finite number of at least {low:g}" if math.isinf(high) else f"a number in [{low:g}, {high:g}]"
+    raise value_error(name, bounds, repr(value), hint)
+
+
+def exponent(gamma: Any) -> float:
+    """A checked focusing exponent."""
+    return _between("gamma", gamma, 0.0, math.inf, "0 is no modulation; usual values are 1 to 5.")
+
+
+def poly_epsilon(epsilon: Any) -> float:
+    """A checked weight of the first term of PolyLoss."""
+    return _between("epsilon", epsilon, -1.0, math.inf, "0 is plain cross-entropy; usual values are 1 and 2.")
+
+
+def sigmoid_options(
+    label_smoothing: Any = 0.0,
+    ignore_index: Any = None,
+    reduction: Any = "mean",
+    *,
+    focal_alpha: Any = None,
+    gamma_pos: Any = 0.0,
+    gamma_neg: Any = 0.0,
+    clip: Any = 0.0,
+    gamma_names: tuple[str, str] = ("gamma_pos", "gamma_neg"),
+) -> ElementwiseOptions:
+    """Checked options of the sigmoid family.
+
+    Raises:
+        TypeError: an argument is not a plain number.
+        ValueError: an argument is out of its range.
+    """
+    smoothing = _between("label_smoothing", label_smoothing, 0.0, 1.0, "Usual values are 0 to 0.2.")
+    pos = _between(gamma_names[0], gamma_pos, 0.0, math.inf, "0 is no modulation; usual values are 1 to 5.")
+    neg = _between(gamma_names[1], gamma_neg, 0.0, math.inf, "0 is no modulation; usual values are 1 to 5.")
+    shift = _between("clip", clip, 0.0, 1.0, "0 is no shift; a usual value is 0.05.")
+    balance = None if focal_alpha is None else _between("alpha", focal_alpha, 0.0, 1.0, "None is no balance.")
+    return ElementwiseOptions(
+        kind="modulated" if pos or neg or shift else "logistic",
+        alpha=1.0 - smoothing,
+        beta=smoothing / 2.0,
+        ignore_index=None if ignore_index is None else _number("ignore_index", ignore_index),
+        positive=1.0 if balance is None else balance,
+        negative=1.0 if balance is None else 1.0 - balance,
+        gamma_pos=pos,
+        gamma_neg=neg,
+        clip=shift,
+        reduction=check_reduction(reduction),
+    )
+
+
+def signed_options(reduction: Any = "mean") -> ElementwiseOptions:
+    """Checked options of the logistic loss of labels in {-1, 1}."""
+    return ElementwiseOptions(
+        "logistic", alpha=0.5, beta=0.5, low=-1.0, ends_only=True, reduction=check_reduction(reduction)
+    )
+
+
+def pinball_options(over: Any, under: Any, reduction: Any = "mean") -> ElementwiseOptions:
     """Checked options of the pinball loss.
 
     Raises:
         TypeError: a cost is not a plain number.
         ValueError: a cost is negative or not finite, or the reduction is unknown.
     """
-    costs = []
-    for name, value in (("over", over), ("under", under)):
-        cost = _number(name, value)
-        if not (cost >= 0.0 and math.isfinite(cost)):
-            raise value_error(name, "a finite cost of at least 0", repr(value), "Costs are per unit of the error.")
-        costs.append(cost)
-    return PinballOptions(costs[0], costs[1], check_reduction(reduction))
+    return ElementwiseOptions(
+        "pinball",
+        low=-math.inf,
+        high=math.inf,
+        positive=_between("over", over, 0.0, math.inf, "Costs are per unit of the error."),
+        negative=_between("under", under, 0.0, math.inf, "Costs are per unit of the error."),
+        reduction=check_reduction(reduction),
+    )
 
 
 def check_reduction(reduction: Any) -> str:

@@ -15,8 +15,8 @@ class Plan(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-def softmax_plan(*, plain_memory: bool, wants: frozenset[str], scalar: bool) -> Plan:
-    """The plan of a softmax loss.
+def loss_plan(*, plain_memory: bool, wants: frozenset[str], scalar: bool) -> Plan:
+    """The plan of a loss.
 
     Args:
         plain_memory: logits and soft targets are ordinary arrays in the memory of the CPU.

@@ -91,6 +91,7 @@ def softmax_problem(
         TypeError: logits or labels of a dtype that has no meaning here.
         ValueError: shapes that do not belong together, a missing axis, zero classes.
     """
+    shape, label_shape = tuple(shape), tuple(label_shape)  # plain ones for the messages
     accumulate = check_logits_dtype(dtype)
     at = softmax_axis(shape, dtype, axis)
     classes = shape[at]
@@ -149,11 +150,42 @@ def row_layout(shape: Shape, strides: Shape, axis: int) -> RowLayout | None:
 
 
 @lru_cache(maxsize=4096)
-def memory_order(shape: Shape, axis: int, classes_together: bool) -> tuple[Shape, int]:
-    """The shape in which to allocate an array, its classes side by side or in place, and the class axis of it."""
-    if classes_together:
-        return shape[:axis] + shape[axis + 1 :] + (shape[axis],), len(shape) - 1
-    return shape, axis
+def memory_order(shape: Shape, strides: Shape) -> Shape | None:
+    """The axes in the order in which an array lies in memory, outermost first; None for the plain order.
+
+    A result in this order is read and written as its source is, for channels-last images, say.
+    """
+    # axes of no extent, and broadcast ones, stay where they are: outermost
+    reach = [abs(step) if size > 1 and step else math.inf for size, step in zip(shape, strides, strict=True)]
+    order = tuple(sorted(range(len(shape)), key=lambda at: -reach[at]))
+    return None if order == tuple(range(len(shape))) else order
+
+
+@lru_cache(maxsize=4096)
+def dense_strides(shape: Shape, strides: Shape) -> Shape:
+    """Strides of an array without gaps that lies in memory in the order of another."""
+    order = memory_order(shape, strides) or tuple(range(len(shape)))
+    dense, step = [0] * len(shape), 1
+    for at in reversed(order):
+        dense[at] = step
+        step *= shape[at]
+    return tuple(dense)
+
+
+@lru_cache(maxsize=4096)
+def shared_layouts(shape: Shape, strides: tuple[Shape, ...], by_rows: bool) -> tuple[RowLayout, ...] | None:
+    """One way to walk several arrays of one shape, each with its own strides: as a line, or along some axis.
+
+    None if there is none, and they must be copied. `by_rows`: along the last axis, which holds the classes.
+    """
+    flat = [_merge(shape, steps) for steps in strides]
+    if all(flat) and not by_rows:
+        return tuple(RowLayout(1, line[0], 1, 0, line[1], 0) for line in flat if line)
+    for axis in reversed(range(len(shape))) if not by_rows else (len(shape) - 1,):
+        layouts = tuple(row_layout(shape, steps, axis) for steps in strides)
+        if all(layouts):
+            return layouts  # type: ignore[return-value]
+    return None
 
 
 def _merge(sizes: Shape, strides: Shape) -> tuple[int, int] | None:
@@ -169,6 +201,71 @@ def _merge(sizes: Shape, strides: Shape) -> tuple[int, int] | None:
         else:
             return (0, 0) if 0 in sizes else None
     return length, stride
+
+
+class ElementwiseProblem(NamedTuple):
+    """Shapes of a loss of single numbers."""
+
+    shape: Shape
+    accumulate: str  # dtype of the loss: float64 for float64 logits, else float32
+
+
+@lru_cache(maxsize=4096)
+def elementwise_problem(
+    shape: Shape, dtype: str, label_shape: Shape, label_dtype: str, logits: str = "logits", labels: str = "labels"
+) -> ElementwiseProblem:
+    """The checked problem of a loss of single numbers.
+
+    Args:
+        logits, labels: what the caller names these arguments.
+
+    Raises:
+        TypeError: dtypes that have no meaning here.
+        ValueError: shapes that differ: nothing is broadcast by accident.
+    """
+    shape, label_shape = tuple(shape), tuple(label_shape)
+    accumulate = check_logits_dtype(dtype, logits)
+    if label_dtype not in (*LOGIT_DTYPES, *INTEGER_DTYPES, "bool"):
+        raise type_error(labels, "real numbers or booleans", label_dtype, f"Convert {labels} to a float dtype.")
+    if label_shape != shape:
+        remedy = f"Reshape one of them: both name the same elements, as in {labels}.reshape({logits}.shape)."
+        if label_shape == shape[:-1] and label_dtype in INTEGER_DTYPES:
+            remedy = "Class indices belong to softmax_cross_entropy; for many labels a row pass 0/1 or xent.Positives."
+        elif label_shape == (*shape, 1) or (*label_shape, 1) == shape:
+            remedy = f"Squeeze the axis of length 1, as in {labels if label_shape[-1:] == (1,) else logits}[..., 0]."
+        raise value_error(labels, f"the shape of {logits}, {shape}", f"shape {label_shape}", remedy)
+    return ElementwiseProblem(shape, accumulate)
+
+
+def check_pos_weight(shape: Shape, logits: Shape) -> None:
+    """A positive weight broadcasts to the logits without enlarging them."""
+    shape, logits = tuple(shape), tuple(logits)
+    pairs = zip(reversed(shape), reversed(logits), strict=False)
+    if len(shape) <= len(logits) and all(own in (1, size) for own, size in pairs):
+        return
+    remedy = "Pass one number, one a class along the last axis, or one an element."
+    fits = [axis for axis, size in enumerate(logits) if len(shape) == 1 and size == shape[0]]
+    if fits:
+        target = tuple(shape[0] if axis == fits[0] else 1 for axis in range(fits[0], len(logits)))
+        remedy = f"It fits axis {fits[0]}: pass pos_weight.reshape({target})."
+    classes = f"({logits[-1]},): one weight a class" if logits else "()"
+    raise value_error("pos_weight", f"a number or shape {classes}", f"shape {shape}", remedy)
+
+
+def elementwise_weight_axes(shape: Shape, logits: Shape) -> Literal["elements", "rows"]:
+    """Whether sample weights are one an element (or 1 in place of an axis) or one a row, by their rank."""
+    shape, logits = tuple(shape), tuple(logits)
+    if len(shape) == len(logits):
+        check_sample_weight(shape, logits)
+        return "elements"
+    if logits and shape == logits[:-1]:
+        return "rows"
+    raise value_error(
+        "sample_weight",
+        f"shape {logits} (one an element, or 1 in place of an axis) or {logits[:-1]} (one a row)",
+        f"shape {shape}",
+        "Reshape the weights, as in sample_weight[..., None].",
+    )
 
 
 def check_same_shape(argument: str, shape: Shape, expected: Shape, of: str) -> None:

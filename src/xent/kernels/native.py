@@ -15,7 +15,18 @@ from .. import _native
 from ..problem import RowLayout
 
 DTYPE_CODES = {"float32": 0, "float64": 1, "bfloat16": 2, "float16": 3}
-ITEM_SIZES = {"float32": 4, "float64": 8, "bfloat16": 2, "float16": 2}
+# Labels of elementwise losses may be integers; a boolean is a byte of 0 or 1.
+LABEL_CODES = DTYPE_CODES | {
+    "int8": 4,
+    "uint8": 5,
+    "bool": 5,
+    "int16": 6,
+    "uint16": 7,
+    "int32": 8,
+    "uint32": 9,
+    "int64": 10,
+    "uint64": 11,
+}
 
 # Buffers from here on come from the pool; smaller ones are cheap anywhere.
 POOLED_BYTES = 1 << 20
@@ -179,3 +190,65 @@ class SoftmaxRows:
 
     def log_softmax(self, out: Memory) -> None:
         self._native.log_softmax(*out.arguments())
+
+
+class ElementwiseLines:
+    """Numbers with a label each on the native kernels, ready to run as often as wanted."""
+
+    __slots__ = ("_keep", "_native")
+
+    KINDS = ("logistic", "modulated", "pinball")
+
+    def __init__(
+        self,
+        logits: Memory,
+        kind: str,
+        *,
+        positive: float = 1.0,
+        negative: float = 1.0,
+        gamma_pos: float = 0.0,
+        gamma_neg: float = 0.0,
+        clip: float = 0.0,
+    ) -> None:
+        """`positive`, `negative`: factors of the two parts of the loss (of pinball, the cost over and under)."""
+        self._keep: list[Any] = [logits.owner]
+        self._native = _native.Elementwise(
+            *logits.layout[:3],
+            self.KINDS.index(kind),
+            *logits.arguments(),
+            positive,
+            negative,
+            gamma_pos,
+            gamma_neg,
+            clip,
+        )
+
+    def labels(self, labels: Memory) -> None:
+        self._keep.append(labels.owner)
+        self._native.labels(*labels.arguments())
+
+    def positives(self, starts: NDArray[np.int64], classes: NDArray[np.int64]) -> None:
+        """Positive classes of each row: [rows + 1] and their concatenation, sorted within a row."""
+        self._keep += [starts, classes]
+        self._native.positives(address(starts), address(classes))
+
+    def meaning(self, alpha: float, beta: float, low: float, high: float, ends_only: bool) -> None:
+        """alpha·y + beta of a label y is positive; it lies in [low, high], or is one of the ends."""
+        self._native.meaning(alpha, beta, low, high, ends_only)
+
+    def ignore(self, label: float) -> None:
+        self._native.ignore(label)
+
+    def pos_weight(self, weight: Memory) -> None:
+        self._keep.append(weight.owner)
+        self._native.pos_weight(*weight.arguments())
+
+    def weight(self, slot: int, weight: Memory) -> None:
+        """One of three factors of an element's loss."""
+        self._keep.append(weight.owner)
+        self._native.weight(slot, *weight.arguments())
+
+    def run(self, scale: float, loss: Memory | None, gradient: Memory | None) -> tuple[float, bool]:
+        """(the sum of the losses, whether a label was bad); `scale` multiplies the gradient."""
+        into = _NOWHERE if loss is None else loss.arguments()
+        return self._native.run(scale, *into, *(_NOWHERE if gradient is None else gradient.arguments()))

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ..formulas import softmax_coefficients, uses_measure
-from ..options import SoftmaxOptions
+from ..formulas import RowFunction, softmax_coefficients, uses_measure
+from ..options import ElementwiseOptions, SoftmaxOptions
 from ..problem import SoftmaxProblem
 
 
@@ -74,6 +74,7 @@ def softmax_cross_entropy(
     class_weight: Any = None,
     sample_weight: Any = None,
     normalizer: Any = None,
+    function: RowFunction | None = None,
 ) -> tuple[Any, Statistics]:
     """The loss, reduced, and the statistics of each row.
 
@@ -81,6 +82,7 @@ def softmax_cross_entropy(
         logits: of `problem.shape`, in the dtype to compute in.
         labels: class indices (any integer dtype; out of range gives NaN), soft targets, or a pair (indices, values) of
             top-k targets.
+        function: of each row's nll, the loss if not None.
     """
     x = xp.moveaxis(logits, problem.axis, -1)
     s = 1.0 if sample_weight is None else sample_weight
@@ -116,7 +118,8 @@ def softmax_cross_entropy(
     stats = statistics(xp, transform(xp, x, options.temperature, options.softcap), index=index, measure=measure)
 
     loss = xp.zeros_like(stats.lse)
-    for coefficient, statistic in ((k.b, stats.nll), (k.c, stats.u), (k.zeta, stats.lse**2)):
+    nll = stats.nll if function is None else function(xp, stats.nll)[0]
+    for coefficient, statistic in ((k.b, nll), (k.c, stats.u), (k.zeta, stats.lse**2)):
         if statistic is not None and not (isinstance(coefficient, float) and coefficient == 0.0):
             factor = coefficient + xp.zeros_like(statistic)
             loss = loss + factor * finite_where(xp, factor == 0, statistic)
@@ -137,3 +140,70 @@ def softmax_cross_entropy(
         nothing = normalizer == 0
         total = xp.where(nothing, xp.zeros_like(total), total / xp.where(nothing, xp.ones_like(total), normalizer))
     return total, stats
+
+
+def softplus(xp: Any, x: Any) -> Any:
+    """log(1 + e^x), with the derivative 1/2 at 0."""
+    return xp.logaddexp(x, xp.zeros_like(x))
+
+
+def positive_and_negative(xp: Any, options: ElementwiseOptions, x: Any) -> tuple[Any, Any]:
+    """The loss of a positive and of a negative label, without weights."""
+    up, down = softplus(xp, x), softplus(xp, -x)
+    if options.kind == "logistic":
+        return down, up
+    positive = xp.exp(-options.gamma_pos * up) * down
+    if options.clip == 0.0:
+        return positive, xp.exp(-options.gamma_neg * down) * up
+    above = xp.exp(-down) - options.clip
+    live = above > 0
+    p = xp.where(live, above, xp.ones_like(x))
+    negative = -(p**options.gamma_neg) * xp.log(xp.exp(-up) + options.clip)
+    # NaN is not above the clip, and must not vanish
+    return positive, xp.where(live, negative, xp.where(x == x, xp.zeros_like(x), x))
+
+
+def elementwise_loss(
+    xp: Any,
+    options: ElementwiseOptions,
+    logits: Any,
+    labels: Any,
+    *,
+    pos_weight: Any = None,
+    weight: Any = None,
+    mass: Any = None,
+    normalizer: Any = None,
+) -> Any:
+    """A loss of single numbers, reduced.
+
+    Args:
+        logits, labels: in the dtype to compute in.
+        weight: factor of each element's loss; `mass`: what each adds to the denominator of the mean. Both broadcast.
+    """
+    kept = xp.ones_like(logits) if mass is None else mass + xp.zeros_like(logits)
+    factor = xp.ones_like(logits) if weight is None else weight + xp.zeros_like(logits)
+    if options.ignore_index is not None:
+        ignored = labels == options.ignore_index
+        kept, factor = xp.where(ignored, xp.zeros_like(kept), kept), xp.where(ignored, xp.zeros_like(kept), factor)
+        logits, labels = xp.where(ignored, xp.zeros_like(kept), logits), xp.where(ignored, xp.zeros_like(kept), labels)
+    if options.kind == "pinball":
+        error = logits - labels
+        slope = xp.where(error > 0, options.positive * xp.ones_like(error), -options.negative * xp.ones_like(error))
+        parts = [(xp.where(error == 0, xp.zeros_like(error), slope), error)]
+    else:
+        t = options.alpha * labels + options.beta
+        positive, negative = positive_and_negative(xp, options, logits)
+        a = options.positive * t if pos_weight is None else options.positive * t * pos_weight
+        parts = [(a, positive), (options.negative * (1.0 - t), negative)]
+    loss = xp.zeros_like(logits)
+    for coefficient, part in parts:
+        product = coefficient * factor
+        loss = loss + product * finite_where(xp, product == 0, part)
+    if options.reduction == "none":
+        return loss
+    total = xp.sum(loss)
+    if options.reduction == "mean":
+        denominator = xp.sum(kept) if normalizer is None else normalizer + 0.0 * total
+        nothing = denominator == 0
+        total = xp.where(nothing, xp.zeros_like(total), total / xp.where(nothing, xp.ones_like(total), denominator))
+    return total

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import label_error
-from ..formulas import mean_scale, softmax_coefficients, uses_measure
+from ..errors import label_error, value_error
+from ..formulas import RowFunction, mean_scale, softmax_coefficients, uses_measure
 from ..kernels.native import IndexLabels, Memory, PerRow, RowCoefficients, RowResults, SoftmaxRows, resolve_labels
 from ..options import SoftmaxOptions
 from ..problem import SoftmaxProblem
@@ -44,9 +44,13 @@ class SoftmaxLoss:
         sample_weight: NDArray[Any] | None = None,
         normalizer: Any = None,
         validate: bool = True,
+        function: RowFunction | None = None,
     ) -> None:
-        """`labels`: class indices, top-k arrays, or soft targets."""
-        self.problem, self.options = problem, options
+        """`labels`: class indices, top-k arrays, or soft targets. `function`: of each row's nll, the loss if not None."""
+        if function is not None and problem.target != "index":
+            remedy = "This loss is made of one class's probability."
+            raise value_error("labels", "class indices", "soft targets", remedy)
+        self.problem, self.options, self.function = problem, options, function
         divisor = None if normalizer is None else check_normalizer(normalizer, options.reduction)
         v = None if class_weight is None else flat_class_weight(class_weight, problem.classes)
         s: PerRow = 1.0 if sample_weight is None else flat_sample_weight(sample_weight, problem.batch_shape)
@@ -95,13 +99,32 @@ class SoftmaxLoss:
     def run(self, gradient: Memory | None = None, *, statistics: bool = False) -> RowResults:
         """Loss (`total` is reduced), statistics, and in the same pass the gradient of the reduced loss."""
         per_row = self.options.reduction == "none"
-        return self._rows.run(self._coefficients, gradient, rows=per_row, statistics=statistics)
+        k = self._coefficients
+        if self.function is None:
+            return self._rows.run(k, gradient, rows=per_row, statistics=statistics)
+        loss, slope = self._of_nll()
+        if gradient is not None:
+            self._rows.run(RowCoefficients(b=slope, scale=k.scale), gradient)
+        return RowResults(float(np.sum(loss)) * k.scale, loss if per_row else None, None, None, None)
+
+    def _of_nll(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The loss of each row and its derivative by the nll, where the loss is a function of that."""
+        nll = self._rows.run(RowCoefficients(b=1.0), rows=True).loss
+        weight = self._coefficients.b * np.ones_like(nll)
+        parts = self.function(np, nll) if self.function else (nll, np.ones_like(nll))
+        with np.errstate(invalid="ignore"):  # 0·inf is 0
+            loss, slope = (np.where(weight == 0, 0.0, weight * part) for part in parts)
+        return loss, slope
 
     def gradient(
         self, into: Memory, upstream: PerRow, *, lse: PerRow | None = None, entropy: PerRow | None = None
     ) -> None:
         """The vector-Jacobian product: cotangents of the loss, and of lse and entropy where those were returned."""
         k = self._coefficients
+        if self.function is not None:
+            _, slope = self._of_nll()
+            self._rows.run(RowCoefficients(b=slope * upstream, scale=k.scale), into)
+            return
         if isinstance(upstream, float) and lse is None and entropy is None:
             # by the arithmetic of `run`, so that a repeated backward gives the same bits
             self._rows.run(k._replace(scale=k.scale * upstream), into)

@@ -1,14 +1,16 @@
 """NumPy: values directly; gradients through `value_and_grad`, which records the loss that a function calls."""
 
 from .activations import log_softmax, logsumexp, softmax
-from .elementwise_loss import pinball_loss
+from .elementwise_loss import elementwise_loss, log_sigmoid, sigmoid
 from .gradients import value_and_grad
 from .softmax_loss import softmax_cross_entropy
 
 __all__ = [
+    "elementwise_loss",
+    "log_sigmoid",
     "log_softmax",
     "logsumexp",
-    "pinball_loss",
+    "sigmoid",
     "softmax",
     "softmax_cross_entropy",
     "value_and_grad",

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import type_error
-from ...kernels.native import DTYPE_CODES, Memory, address, pooled
-from ...problem import memory_order, row_layout
+from ...kernels.native import DTYPE_CODES, LABEL_CODES, Memory, address, pooled
+from ...problem import RowLayout, Shape, dense_strides, memory_order, row_layout, shared_layouts
 
 Array = NDArray[Any]
 
@@ -40,8 +40,31 @@ def memory(array: Array, axis: int) -> Memory:
     return Memory(address(array), DTYPE_CODES[array.dtype.name], layout, array)
 
 
-def empty_like_rows(x: Array, rows: Memory, axis: int) -> tuple[Array, Memory]:
-    """An uninitialised array of the logits' shape, dtype and memory order, large ones from the pool."""
-    order, at = memory_order(x.shape, axis, rows.layout.class_stride == 1)
-    out = np.moveaxis(pooled(x.size * x.itemsize).view(x.dtype).reshape(order), at, axis)
-    return out, memory(out, axis)
+def empty_like(x: Array, dtype: np.dtype[Any] | None = None) -> Array:
+    """An uninitialised array of the shape and memory order of `x`, a large one from the pool."""
+    dtype = x.dtype if dtype is None else dtype
+    flat = pooled(x.size * dtype.itemsize).view(dtype)
+    order = memory_order(x.shape, x.strides)
+    if order is None:
+        return flat.reshape(x.shape)
+    return flat.reshape([x.shape[at] for at in order]).transpose(np.argsort(order))
+
+
+def walked_together(arrays: list[Array], shape: Shape, by_rows: bool = False) -> tuple[Array, list[Memory], RowLayout]:
+    """Arrays broadcast to one shape, the first in full, as memory walked alike, with outputs like the first.
+
+    They are copied where nothing else helps. Returns the first array, copied or not, the memory of each, and the layout
+    of an output.
+    """
+    views = [np.broadcast_to(a, shape) for a in arrays]
+    if all(a.flags.aligned and not any(step % a.itemsize for step in a.strides) for a in views):
+        strides = tuple(tuple(step // a.itemsize for step in a.strides) for a in views)
+        layouts = shared_layouts(shape, (*strides, dense_strides(shape, strides[0])), by_rows)
+        if layouts is not None:
+            pairs = zip(views, layouts, strict=False)
+            return (
+                views[0],
+                [Memory(address(a), LABEL_CODES[a.dtype.name], layout, a) for a, layout in pairs],
+                layouts[-1],
+            )
+    return walked_together([np.array(v, order="C") for v in views], shape, by_rows)

@@ -6,30 +6,125 @@ from typing import Any
 
 import numpy as np
 
-from ...formulas import mean_scale, pinball
-from ...options import PinballOptions
-from ...problem import check_logits_dtype, check_same_shape, check_sample_weight
+from ...kernels.native import DTYPE_CODES, Memory, address
+from ...labels import Positives
+from ...losses.elementwise import ElementwiseLoss, PositiveLists, activation, bad_label, positive_lists
+from ...losses.weights import check_normalizer, finite_weights
+from ...options import ElementwiseOptions
+from ...problem import (
+    RowLayout,
+    check_class_weight,
+    check_logits_dtype,
+    check_pos_weight,
+    elementwise_problem,
+    elementwise_weight_axes,
+)
 from . import gradients
-from .arrays import as_array
+from .arrays import Array, as_array, empty_like, walked_together
 
 
-def pinball_loss(pred: Any, target: Any, options: PinballOptions, *, sample_weight: Any) -> Any:
-    x, t = as_array("pred", pred), as_array("target", target)
-    dtype = np.dtype(check_logits_dtype(x.dtype.name, "pred"))
-    check_same_shape("target", t.shape, x.shape, "pred")
-    loss, slope = pinball(np, x.astype(np.float64) - t, options.over, options.under)
-    weight: Any = 1.0
-    if sample_weight is not None:
-        weight = as_array("sample_weight", sample_weight)
-        check_sample_weight(weight.shape, x.shape)
-        weight = np.broadcast_to(weight, x.shape).astype(np.float64)
-    scale = 1.0
-    if options.reduction == "mean":
-        scale = mean_scale(float(np.sum(weight)) if sample_weight is not None else float(x.size))
-    value: Any = (loss * weight).astype(dtype)
-    if options.reduction != "none":
-        value = dtype.type(np.sum(loss * weight) * scale)
+def elementwise_loss(
+    logits: Any,
+    labels: Any,
+    options: ElementwiseOptions,
+    *,
+    names: tuple[str, str] = ("logits", "labels"),
+    pos_weight: Any = None,
+    class_weight: Any = None,
+    sample_weight: Any = None,
+    normalizer: Any = None,
+    validate: bool = True,
+) -> Any:
+    x = as_array(names[0], logits)
+    lists = isinstance(labels, Positives)
+    y = x if lists else as_array(names[1], labels)
+    problem = elementwise_problem(x.shape, x.dtype.name, y.shape, y.dtype.name, *names)
+    dtype = np.dtype(problem.accumulate)
+    pos = None if pos_weight is None else _pos_weight(pos_weight, x)
+    weights, sample = _weights(x, class_weight, sample_weight)
+    denominator = 1.0
+    if normalizer is not None:
+        denominator = check_normalizer(normalizer, options.reduction)
+    elif options.reduction == "mean":
+        denominator = _mass(x, None if lists else y, sample, options.ignore_index)
+
+    # logits, then what is there of labels, positive weight and weights
+    given = [a for a in (x, None if lists else y, pos, *weights) if a is not None]
+    first, (at_x, *placed), output = walked_together(given, x.shape, by_rows=lists)
+    targets = _positive_lists(labels, x, validate) if lists else placed.pop(0)
+    loss = ElementwiseLoss(
+        options,
+        at_x,
+        targets,
+        pos_weight=None if pos is None else placed.pop(0),
+        weights=placed,
+        denominator=denominator,
+        validate=validate,
+    )
     recorder = gradients.active.get()
+    scalar = options.reduction != "none"
+    gradient = empty_like(first) if recorder is not None and scalar else None
+    each = None if scalar else empty_like(first, dtype)
+    total, bad = loss.run(_output(each, output), _output(gradient, output))
+    if bad:
+        raise bad_label(names[1], y, options)
+    value = dtype.type(total) if each is None else each[()]
     if recorder is not None:
-        recorder.add(value, pred, (slope * (weight * scale)).astype(x.dtype))
+        recorder.add(value, logits, gradient)
     return value
+
+
+def _output(array: Array | None, layout: RowLayout) -> Memory | None:
+    return None if array is None else Memory(address(array), DTYPE_CODES[array.dtype.name], layout, array)
+
+
+def _positive_lists(labels: Positives, x: Array, validate: bool) -> PositiveLists:
+    starts = None if labels.starts is None else as_array("labels.starts", labels.starts)
+    return positive_lists(as_array("labels.classes", labels.classes), starts, x.shape, validate)
+
+
+def _pos_weight(pos_weight: Any, x: Array) -> Array:
+    weight = as_array("pos_weight", pos_weight)
+    check_pos_weight(weight.shape, x.shape)
+    return finite_weights("pos_weight", weight)
+
+
+def _weights(x: Array, class_weight: Any, sample_weight: Any) -> tuple[list[Array], Array | None]:
+    """The factors of an element's loss, and among them the sample weights."""
+    weights = []
+    if class_weight is not None:
+        by_class = as_array("class_weight", class_weight)
+        check_class_weight(by_class.shape, x.shape[-1] if x.ndim else 1)
+        weights.append(finite_weights("class_weight", by_class))
+    if sample_weight is None:
+        return weights, None
+    sample = as_array("sample_weight", sample_weight)
+    if elementwise_weight_axes(sample.shape, x.shape) == "rows":
+        sample = sample[..., None]
+    sample = finite_weights("sample_weight", sample)
+    return [*weights, sample], sample
+
+
+def _mass(x: Array, y: Array | None, sample: Array | None, ignore: float | None) -> float:
+    """Σ s over the elements kept."""
+    if ignore is not None and y is not None:
+        kept = y != ignore
+        return float(np.sum(kept * np.broadcast_to(sample, x.shape)) if sample is not None else np.count_nonzero(kept))
+    return float(x.size) if sample is None else float(np.sum(sample)) * (x.size / max(sample.size, 1))
+
+
+def _activation(logits: Any, *, log: bool) -> Any:
+    x = as_array("logits", logits)
+    check_logits_dtype(x.dtype.name)
+    first, (at_x,), layout = walked_together([x], x.shape)
+    out = empty_like(first)
+    activation(at_x, Memory(address(out), DTYPE_CODES[out.dtype.name], layout, out), log)
+    return out[()]
+
+
+def sigmoid(logits: Any) -> Any:
+    return _activation(logits, log=False)
+
+
+def log_sigmoid(logits: Any) -> Any:
+    return _activation(logits, log=True)

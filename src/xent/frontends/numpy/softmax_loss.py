@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ...formulas import RowFunction
 from ...kernels.native import IndexLabels, Memory, address
 from ...labels import TopK
 from ...losses.labels import TopKArrays, int64_labels, topk_arrays
@@ -13,7 +14,7 @@ from ...losses.softmax import SoftmaxLoss, Stats
 from ...options import SoftmaxOptions
 from ...problem import SoftmaxProblem, softmax_problem
 from . import gradients
-from .arrays import Array, as_array, empty_like_rows, memory
+from .arrays import Array, as_array, empty_like, memory
 
 
 def _scalar(value: float, problem: SoftmaxProblem) -> Any:
@@ -30,6 +31,7 @@ def softmax_cross_entropy(
     normalizer: Any,
     return_stats: bool,
     validate: bool,
+    function: RowFunction | None = None,
 ) -> Any:
     x = as_array("logits", logits)
     target = (
@@ -51,11 +53,13 @@ def softmax_cross_entropy(
         sample_weight=None if sample_weight is None else as_array("sample_weight", sample_weight),
         normalizer=normalizer,
         validate=validate,
+        function=function,
     )
     recorder = gradients.active.get()
     gradient = into = None
     if recorder is not None and options.reduction != "none":
-        gradient, into = empty_like_rows(x, rows, problem.axis)
+        gradient = empty_like(x)
+        into = memory(gradient, problem.axis)
     out = loss.run(into, statistics=return_stats)
     shape, dtype = problem.batch_shape, np.dtype(problem.accumulate)
     value = _scalar(out.total, problem) if options.reduction != "none" else out.loss.astype(dtype).reshape(shape)

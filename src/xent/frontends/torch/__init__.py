@@ -2,16 +2,18 @@
 
 from ... import _native
 from .activations import log_softmax, logsumexp, softmax
-from .elementwise_loss import pinball_loss
+from .elementwise_loss import elementwise_loss, log_sigmoid, sigmoid
 from .gradients import value_and_grad
 from .softmax_loss import softmax_cross_entropy
 
 _native.share_openmp()  # torch's threads: a second pool would compete with them
 
 __all__ = [
+    "elementwise_loss",
+    "log_sigmoid",
     "log_softmax",
     "logsumexp",
-    "pinball_loss",
+    "sigmoid",
     "softmax",
     "softmax_cross_entropy",
     "value_and_grad",

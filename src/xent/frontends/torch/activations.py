@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...kernels.native import RowCoefficients, SoftmaxRows
 from ...problem import softmax_axis
-from .arrays import dtype_name, empty_like_rows, is_plain, memory
+from .arrays import dtype_name, empty_like, is_plain, memory
 
 
 class LogSumExp(torch.autograd.Function):
@@ -38,9 +38,8 @@ class Softmax(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, axis: int) -> Tensor:
-        rows = memory(logits, axis)
-        out, into = empty_like_rows(logits, rows, axis)
-        SoftmaxRows(rows).run(RowCoefficients(l=1.0), into)
+        out = empty_like(logits)
+        SoftmaxRows(memory(logits, axis)).run(RowCoefficients(l=1.0), memory(out, axis))
         ctx.save_for_backward(out)
         ctx.axis = axis
         return out
@@ -57,9 +56,8 @@ class LogSoftmax(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, axis: int) -> Tensor:
-        rows = memory(logits, axis)
-        out, into = empty_like_rows(logits, rows, axis)
-        SoftmaxRows(rows).log_softmax(into)
+        out = empty_like(logits)
+        SoftmaxRows(memory(logits, axis)).log_softmax(memory(out, axis))
         ctx.save_for_backward(out)
         ctx.axis = axis
         return out

@@ -32,20 +32,17 @@ def memory(tensor: Tensor, axis: int) -> Memory:
     return Memory(tensor.data_ptr(), CODES[tensor.dtype], layout, tensor)
 
 
-def empty_like_rows(logits: Tensor, rows: Memory, axis: int) -> tuple[Tensor, Memory]:
-    """An uninitialised tensor of the logits' shape, dtype and memory order, large ones from the pool."""
-    nbytes = logits.nbytes
-    if nbytes < POOLED_BYTES and logits.is_contiguous():
-        out = torch.empty_like(logits)
-        return out, Memory(out.data_ptr(), rows.dtype, rows.layout, out)
-    order, at = memory_order(logits.shape, axis, rows.layout.class_stride == 1)
-    if nbytes < POOLED_BYTES:
-        out = torch.empty(order, dtype=logits.dtype)
-    else:
-        out = torch.from_numpy(pooled(nbytes)).view(logits.dtype).view(order)
-    if at != axis:
-        out = out.movedim(at, axis)
-    return out, memory(out, axis)
+def empty_like(tensor: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """An uninitialised tensor of the shape and memory order of a CPU tensor, a large one from the pool."""
+    dtype = dtype or tensor.dtype
+    nbytes = tensor.numel() * dtype.itemsize
+    if nbytes < POOLED_BYTES and tensor.is_contiguous():
+        return torch.empty_like(tensor, dtype=dtype)
+    flat = torch.from_numpy(pooled(nbytes)).view(dtype)
+    order = memory_order(tensor.shape, tensor.stride())
+    if order is None:
+        return flat.view(tensor.shape)
+    return flat.view([tensor.shape[at] for at in order]).permute(sorted(range(len(order)), key=order.__getitem__))
 
 
 class _Namespace:
@@ -60,6 +57,7 @@ class _Namespace:
         torch.argmax,
         torch.arange,
     )
+    logaddexp, log, expm1 = torch.logaddexp, torch.log, torch.expm1
     where, sum, all, zeros, ones = torch.where, torch.sum, torch.all, torch.zeros, torch.ones
     zeros_like, ones_like, moveaxis = torch.zeros_like, torch.ones_like, torch.movedim
     expand_dims, take_along_axis = torch.unsqueeze, torch.take_along_dim
@@ -107,3 +105,17 @@ def cotangent(upstream: Tensor) -> PerRow:
     if upstream.ndim == 0:
         return float(upstream)
     return upstream.detach().to(torch.float64).contiguous().view(-1).numpy()
+
+
+_LOGITS_ONLY = frozenset({"logits"})
+_NOTHING: frozenset[str] = frozenset()
+
+
+def wanted_gradients(logits: Tensor, others: list[tuple[str, Tensor]]) -> frozenset[str]:
+    """Names of the arguments that need a gradient."""
+    if not torch.is_grad_enabled():
+        return _NOTHING
+    if any(tensor.requires_grad for _, tensor in others):
+        names = {name for name, tensor in others if tensor.requires_grad}
+        return frozenset(names | {"logits"} if logits.requires_grad else names)
+    return _LOGITS_ONLY if logits.requires_grad else _NOTHING

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...formulas import RowFunction
 from ...kernels import reference
 from ...kernels.native import IndexLabels
 from ...labels import TopK
@@ -14,7 +15,7 @@ from ...losses.labels import int64_labels, topk_arrays
 from ...losses.softmax import SoftmaxLoss, Stats
 from ...losses.weights import check_normalizer
 from ...options import SoftmaxOptions
-from ...plan import softmax_plan
+from ...plan import loss_plan
 from ...problem import SoftmaxProblem, check_class_weight, check_sample_weight, softmax_problem
 from .arrays import (
     NAMESPACE,
@@ -22,14 +23,12 @@ from .arrays import (
     as_tensor,
     cotangent,
     dtype_name,
-    empty_like_rows,
+    empty_like,
     is_plain,
     memory,
     numpy_of,
+    wanted_gradients,
 )
-
-_LOGITS_ONLY = frozenset({"logits"})
-_NOTHING: frozenset[str] = frozenset()
 
 
 def flat_labels(labels: Tensor | TopK, problem: SoftmaxProblem, validate: bool) -> Any:
@@ -72,13 +71,14 @@ class SoftmaxCrossEntropy(torch.autograd.Function):
 class _Call:
     """One call of softmax cross-entropy, with what its derivatives need."""
 
-    __slots__ = ("arguments", "dtype", "loss", "one_pass", "options", "problem", "return_stats", "rows")
+    __slots__ = ("arguments", "dtype", "function", "loss", "one_pass", "options", "problem", "return_stats")
 
     def __init__(self, problem: SoftmaxProblem, options: SoftmaxOptions, arguments: tuple[Any, ...]) -> None:
         self.problem, self.options, self.arguments = problem, options, arguments
         self.dtype = TORCH_DTYPES[problem.accumulate]
         self.return_stats = False
         self.one_pass = False
+        self.function: RowFunction | None = None
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
@@ -90,21 +90,22 @@ class _Call:
     def prepare(self, logits: Tensor, validate: bool) -> None:
         """Checks what the arrays hold, and readies the kernel."""
         labels, class_weight, sample_weight, normalizer = self.arguments
-        self.rows = memory(logits.detach(), self.problem.axis)
         self.loss = SoftmaxLoss(
             self.problem,
             self.options,
-            self.rows,
+            memory(logits.detach(), self.problem.axis),
             flat_labels(labels, self.problem, validate),
             class_weight=numpy_of(class_weight),
             sample_weight=numpy_of(sample_weight),
             normalizer=normalizer,
             validate=validate,
+            function=self.function,
         )
 
     def run(self, logits: Tensor, gradient: bool) -> tuple[Tensor | None, tuple[Tensor, ...]]:
         """The gradient if it is wanted, and (loss,) or (loss, lse, entropy, argmax)."""
-        out, into = empty_like_rows(logits, self.rows, self.problem.axis) if gradient else (None, None)
+        out = empty_like(logits) if gradient else None
+        into = None if out is None else memory(out, self.problem.axis)
         results = self.loss.run(into, statistics=self.return_stats)
         if self.options.reduction != "none":
             loss = torch.scalar_tensor(results.total, dtype=self.dtype)
@@ -127,11 +128,9 @@ class _Call:
             outputs, cotangents = zip(*used, strict=True)
             return torch.autograd.grad(outputs, logits, cotangents, create_graph=True)[0]
         if out is None:
-            out, into = empty_like_rows(logits, self.rows, self.problem.axis)
-        else:
-            into = memory(out, self.problem.axis)
+            out = empty_like(logits)
         self.loss.gradient(
-            into,
+            memory(out, self.problem.axis),
             0.0 if loss is None else cotangent(loss),
             lse=None if lse is None else cotangent(lse),
             entropy=None if entropy is None else cotangent(entropy),
@@ -165,6 +164,7 @@ class _Call:
             class_weight=None if class_weight is None else class_weight.to(self.dtype),
             sample_weight=None if sample_weight is None else sample_weight.to(self.dtype),
             normalizer=normalizer,
+            function=self.function,
         )
         return loss, stats.lse, stats.entropy, stats.argmax
 
@@ -179,6 +179,7 @@ def softmax_cross_entropy(
     normalizer: Any,
     return_stats: bool,
     validate: bool,
+    function: RowFunction | None = None,
 ) -> Any:
     if isinstance(labels, TopK):
         target: Any = TopK(
@@ -197,11 +198,11 @@ def softmax_cross_entropy(
     if sample_weight is not None:
         sample_weight = as_tensor("sample_weight", sample_weight, logits)
         tensors.append(("sample_weight", sample_weight))
-    wants = _wants(logits, tensors)
+    wants = wanted_gradients(logits, tensors)
     plain = is_plain(logits) and is_plain(described) and all(is_plain(t) for _, t in tensors)
-    plan = softmax_plan(plain_memory=plain, wants=wants, scalar=options.reduction != "none")
+    plan = loss_plan(plain_memory=plain, wants=wants, scalar=options.reduction != "none")
     call = _Call(problem, options, (target, class_weight, sample_weight, normalizer))
-    call.return_stats = return_stats
+    call.return_stats, call.function = return_stats, function
     call.one_pass = plan.gradient_in_forward
     if plain:
         call.prepare(logits, validate)
@@ -220,12 +221,3 @@ def softmax_cross_entropy(
             return results
         loss, *stats = results
     return (loss, Stats(*stats)) if return_stats else loss
-
-
-def _wants(logits: Tensor, others: list[tuple[str, Tensor]]) -> frozenset[str]:
-    if not torch.is_grad_enabled():
-        return _NOTHING
-    if any(tensor.requires_grad for _, tensor in others):
-        names = {name for name, tensor in others if tensor.requires_grad}
-        return frozenset(names | {"logits"} if logits.requires_grad else names)
-    return _LOGITS_ONLY if logits.requires_grad else _NOTHING

@@ -1,0 +1,154 @@
+"""Losses of single numbers on memory of the CPU."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import label_error, value_error
+from ..formulas import mean_scale
+from ..kernels.native import ElementwiseLines, Memory
+from ..options import ElementwiseOptions
+from ..problem import INTEGER_DTYPES, Shape
+
+
+class PositiveLists(NamedTuple):
+    """Positive classes of each row, sorted: [rows + 1] and their concatenation."""
+
+    starts: NDArray[np.int64]
+    classes: NDArray[np.int64]
+
+
+def positive_lists(classes: NDArray[Any], starts: NDArray[Any] | None, logits: Shape, validate: bool) -> PositiveLists:
+    """Lists of positive classes as the kernels take them.
+
+    Raises:
+        IndexError: a class out of range. ValueError: shapes that do not fit, a class twice in a row.
+    """
+    logits = tuple(logits)
+    if not logits:
+        raise value_error("logits", "a class axis for labels given as Positives", "a scalar", "Pass logits[None].")
+    count, rows = logits[-1], int(np.prod(logits[:-1], dtype=np.int64))
+    for name, array in (("labels.classes", classes), ("labels.starts", starts)):
+        if array is not None and array.dtype.name not in INTEGER_DTYPES and array.size:
+            raise value_error(name, "integers", f"dtype {array.dtype}", "Class indices and offsets are integers.")
+    if starts is None:
+        if classes.shape[:-1] != logits[:-1] or classes.ndim != len(logits):
+            got = f"shape {classes.shape}"
+            raise value_error("labels.classes", f"shape {(*logits[:-1], 'k')}", got, "Pad short lists with -1.")
+        padded = classes.reshape(rows, -1).astype(np.int64)
+        kept = padded != -1
+        row = np.repeat(np.arange(rows), padded.shape[1]).reshape(padded.shape)[kept]
+        flat, ends = padded[kept], np.cumsum(kept.sum(axis=1))
+    else:
+        flat, ends = classes.reshape(-1).astype(np.int64), starts.astype(np.int64)[1:]
+        steps: NDArray[np.int64] = np.subtract(starts[1:], starts[:-1], dtype=np.int64)
+        if starts.shape != (rows + 1,) or starts[0] != 0 or (steps < 0).any() or starts[-1] != flat.size:
+            raise value_error(
+                "labels.starts",
+                f"{rows + 1} offsets that rise from 0 to {flat.size}",
+                f"{starts.size} offsets"
+                if starts.shape != (rows + 1,)
+                else f"offsets from {starts[0]} to {starts[-1]}",
+                "Row r has the classes classes[starts[r]:starts[r + 1]].",
+            )
+        row = np.repeat(np.arange(rows), steps)
+    outside = (flat < 0) | (flat >= count)
+    if outside.any():
+        first = int(np.argmax(outside))
+        if validate:
+            raise label_error("labels.classes", int(row[first]), int(flat[first]), count)
+        flat, row = flat[~outside], row[~outside]
+        ends = np.cumsum(np.bincount(row, minlength=rows))
+    order = np.lexsort((flat, row))
+    flat = flat[order]
+    twice = (flat[1:] == flat[:-1]) & (row[1:] == row[:-1])
+    if validate and twice.any():
+        first = int(np.argmax(twice))
+        raise value_error(
+            "labels.classes",
+            "classes of a row that differ",
+            f"class {flat[first]} more than once in row {row[first]}",
+            "Name each positive class once.",
+        )
+    return PositiveLists(np.concatenate(([0], ends)).astype(np.int64), np.ascontiguousarray(flat))
+
+
+def bad_label(argument: str, labels: Any, options: ElementwiseOptions) -> ValueError:
+    """The error that names the first label that is not what it must be."""
+    array = np.asarray(labels)
+    fine = (array >= options.low) & (array <= options.high)
+    expected = f"numbers in [{options.low:g}, {options.high:g}]"
+    remedy = "Scale soft labels to this range, or pass validate=False to use them as they are."
+    if options.ends_only:
+        fine = (array == options.low) | (array == options.high)
+        expected, remedy = f"{options.low:g} or {options.high:g}", "Map labels in {0, 1} with 2*y - 1."
+    elif array.dtype.kind in "iu" and array.size and array.max() > options.high:
+        remedy = "Class indices belong to softmax_cross_entropy; for several classes a row pass 0/1 or xent.Positives."
+    if options.ignore_index is not None:
+        fine |= array == options.ignore_index
+    at = tuple(int(i) for i in np.unravel_index(int(np.argmin(fine)), array.shape))
+    return value_error(argument, expected, f"{array[at]} at {at}", remedy)
+
+
+def activation(logits: Memory, out: Memory, log: bool) -> None:
+    """The sigmoid, as the slope of a negative label's loss; or its logarithm, as minus a positive label's loss."""
+    lines = ElementwiseLines(logits, "logistic", positive=-1.0 if log else 1.0)
+    if log:
+        lines.meaning(1.0, 1.0, 0.0, 1.0, False)
+    lines.run(1.0, out if log else None, None if log else out)
+
+
+class ElementwiseLoss:
+    """One loss of single numbers: checked, its coefficients made, ready to run."""
+
+    def __init__(
+        self,
+        options: ElementwiseOptions,
+        logits: Memory,
+        labels: Memory | PositiveLists,
+        *,
+        pos_weight: Memory | None = None,
+        weights: list[Memory],
+        denominator: float,
+        validate: bool,
+    ) -> None:
+        """`weights`: at most two factors of an element's loss; `denominator`: of the mean."""
+        self.options, self.validate = options, validate
+        lines = ElementwiseLines(
+            logits,
+            options.kind,
+            positive=options.positive,
+            negative=options.negative,
+            gamma_pos=options.gamma_pos,
+            gamma_neg=options.gamma_neg,
+            clip=options.clip,
+        )
+        if isinstance(labels, PositiveLists):
+            lines.positives(labels.starts, labels.classes)
+        else:
+            lines.labels(labels)
+        lines.meaning(options.alpha, options.beta, options.low, options.high, options.ends_only)
+        if options.ignore_index is not None:
+            lines.ignore(options.ignore_index)
+        if pos_weight is not None:
+            lines.pos_weight(pos_weight)
+        for slot, weight in enumerate(weights):
+            lines.weight(slot, weight)
+        self._lines = lines
+        self.scale = mean_scale(denominator)
+
+    def run(self, loss: Memory | None = None, gradient: Memory | None = None) -> tuple[float, bool]:
+        """(the reduced loss, whether a label was bad), and in the same pass each loss and the gradient."""
+        total, bad = self._lines.run(self.scale, loss, gradient)
+        return total * self.scale, bad and self.validate
+
+    def gradient(self, into: Memory, upstream: float | Memory) -> None:
+        """The vector-Jacobian product for one upstream gradient, or one an element."""
+        if isinstance(upstream, float):
+            self._lines.run(self.scale * upstream, None, into)
+        else:
+            self._lines.weight(2, upstream)
+            self._lines.run(self.scale, None, into)
