@@ -262,8 +262,9 @@ class Loss:
     """A public loss: the options that drive its tests, its oracle and its rival."""
 
     cases: tuple[Case, ...]
-    truth: Callable[..., truth.Truth]
+    truth: Callable[..., Any]
     rival: Callable[..., Any]
+    positional: frozenset[str] = frozenset({"logits", "labels"})
 
 
 LOSSES = {"softmax_cross_entropy": Loss(CASES, truth.softmax_cross_entropy, rival)}

@@ -12,15 +12,15 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from scipy.optimize import linprog
+from scipy.optimize import linprog, minimize
 
 import xent
 from xent.cli import main
-from xent.demo import regression
+from xent.demo import binary, regression
 from xent.demo.curves import binary_curves
-from xent.demo.data import TEST_IMAGES_PER_DIGIT, Digits, keep_few, load_digits, rank_in_class
+from xent.demo.data import TEST_IMAGES_PER_DIGIT, Digits, keep_few, load_digits, load_tumours, rank_in_class
 from xent.demo.digits import RARE, Training, Trainings, balancing_weights, entropy, train_all
-from xent.demo.metrics import calibration_error, score
+from xent.demo.metrics import binary_score, calibration_error, score
 from xent.demo.model import Classifier
 
 EPOCHS = 15  # the default
@@ -146,19 +146,27 @@ def test_the_demo_needs_neither_torch_nor_the_benchmarks(tmp_path: Path) -> None
 
 def test_the_demo_prints_its_results_in_80_columns(demo: Run) -> None:
     assert demo.status == 0
-    for words in ("index labels", "label smoothing 0.1", "soft labels", "imbalanced, weighted", "over=1, under=10"):
+    for words in (
+        "index labels",
+        "label smoothing 0.1",
+        "soft labels",
+        "imbalanced, weighted",
+        "pos_weight",
+        "over=1, under=10",
+    ):
         assert words in demo.text
     results, _, plots = demo.text.partition("Plots:\n")
     assert max(map(len, results.splitlines())) <= 80
     assert "\x1b" not in demo.text  # no colours where there is no terminal
     assert [Path(line.strip()) for line in plots.splitlines()] == [
-        demo.folder / f"{name}.png" for name in ("loss-curves", "binary-loss", "class-weights", "asymmetric-cost")
+        demo.folder / f"{name}.png"
+        for name in ("loss-curves", "binary-loss", "class-weights", "positive-weight", "asymmetric-cost")
     ]
 
 
 def test_the_plots_are_png_files_of_a_legible_size(demo: Run) -> None:
     paths = sorted(demo.folder.iterdir())
-    assert len(paths) == 4
+    assert len(paths) == 5
     for path in paths:
         content = path.read_bytes()
         width, height = struct.unpack(">II", content[16:24])
@@ -173,8 +181,8 @@ def test_quiet_prints_only_results(demo: Run, tmp_path: Path, capsys: pytest.Cap
     assert main(["demo", "--epochs", "1", "--quiet", "--out", str(tmp_path)]) == 0
     text = capsys.readouterr().out
     assert text.startswith("Digits: test scores")
-    assert "2/2  loss" in demo.text
-    assert "1/1  loss" not in text
+    assert "2/2    loss" in demo.text
+    assert "1/1    loss" not in text
 
 
 # The digits
@@ -276,6 +284,67 @@ def test_entropy_by_hand() -> None:
     half_sure = np.eye(10)[[3, 3]] / 2 + np.eye(10)[[3, 4]] / 2
     assert entropy(half_sure) == pytest.approx(np.log(2) / 2)
     assert entropy(np.array([3, 4])) == 0
+
+
+# Tumours
+
+
+def test_half_of_each_kind_of_tumour_is_held_out() -> None:
+    tumours = load_tumours(seed=0)
+    assert (len(tumours.malignant), tumours.malignant.sum()) == (285, 106)
+    assert (len(tumours.test_malignant), tumours.test_malignant.sum()) == (284, 106)
+    assert tumours.features.mean(0) == pytest.approx([0, 0], abs=1e-12)
+    assert tumours.features.std(0) == pytest.approx([1, 1])
+    measured = np.concatenate((tumours.features, tumours.test_features)) * tumours.scale + tumours.mean
+    assert (len(measured), measured.mean(0)) == (569, pytest.approx([14.127, 19.290], abs=1e-3))  # the data's own means
+    malignant = np.concatenate((tumours.malignant, tumours.test_malignant))
+    assert measured[malignant, 0].mean() > measured[~malignant, 0].mean() + 5
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_weight_of_the_positives_above_1_raises_recall_and_below_1_precision(seed: int) -> None:
+    detectors = binary.detect_all(load_tumours(seed), silent)
+    assert [d.pos_weight for d in detectors] == [0.1, 0.2, 0.5, 1, 2, 5, 10]
+    recall = np.array([d.scores.recall for d in detectors])
+    assert (np.diff(recall) >= 0).all(), recall
+    low, plain, high = (detectors[at].scores for at in (0, 3, 6))
+    assert low.recall + 0.1 < plain.recall < high.recall - 0.05
+    assert low.precision - 0.05 > plain.precision > high.precision + 0.1
+    assert plain.accuracy > 0.85
+    assert plain.accuracy > max(low.accuracy, high.accuracy)
+
+
+@pytest.mark.parametrize("pos_weight", [0.1, 1.0, 10.0])
+def test_a_detector_is_the_minimum_of_its_weighted_loss(pos_weight: float) -> None:
+    tumours = load_tumours(seed=0)
+    x, y = tumours.features, tumours.malignant
+
+    def loss(parameters: np.ndarray) -> float:
+        z = x @ parameters[:2] + parameters[2]
+        return float(np.where(y, pos_weight * np.logaddexp(0, -z), np.logaddexp(0, z)).mean())
+
+    exact = minimize(loss, np.zeros(3), tol=1e-10)
+    detector = binary.detect(tumours, pos_weight, silent)
+    assert detector.losses[0] == pytest.approx(loss(np.zeros(3)))
+    fitted = np.array([*detector.weights, detector.bias])
+    assert loss(fitted) == pytest.approx(exact.fun, rel=1e-4)
+    assert fitted == pytest.approx(exact.x, abs=0.05)
+
+
+def test_one_seed_gives_identical_detectors() -> None:
+    first, second, other = (binary.detect(load_tumours(seed), 2.0, silent) for seed in (0, 0, 1))
+    assert first.losses == second.losses != other.losses
+    assert first.weights.tolist() == second.weights.tolist() != other.weights.tolist()
+    assert first.scores == second.scores
+
+
+def test_binary_scores_by_hand() -> None:
+    scores = binary_score(np.array([2.0, 1.0, -1.0, 0.0, -3.0]), np.array([1, 0, 1, 1, 0]))
+    assert (scores.recall, scores.precision, scores.accuracy) == (1 / 3, 1 / 2, 2 / 5)
+    assert scores.loss == pytest.approx(np.logaddexp(0, [-2.0, 1.0, 1.0, 0.0, -3.0]).mean())
+    nothing_found = binary_score(np.array([-1.0, -1.0]), np.array([1, 0]))
+    assert nothing_found.recall == 0
+    assert np.isnan(nothing_found.precision)
 
 
 # Asymmetric cost

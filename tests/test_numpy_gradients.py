@@ -87,7 +87,8 @@ def test_torch_differentiates_any_function_and_argument() -> None:
 
     loss, (to_logits, to_weight) = xent.value_and_grad(loss_fn, argnums=(0, 1))(x, weight)
     leaf, v = x.clone().requires_grad_(), weight.clone().requires_grad_()
-    expected = torch.nn.functional.cross_entropy(leaf * 2, y, weight=v) ** 2
+    rows = -v[y] * torch.log_softmax(leaf * 2, -1)[[0, 1], y]
+    expected = (rows.sum() / v[y].sum()) ** 2
     expected.backward()
     assert float(loss) == pytest.approx(expected.item(), rel=1e-12)
     assert torch.allclose(to_logits, leaf.grad, rtol=1e-9, atol=1e-15)
@@ -168,8 +169,8 @@ def test_what_cannot_be_differentiated_on_numpy_is_refused() -> None:
             r"^loss_fn: expected a function .*, got float64\. Return the loss",
         ),
         (lambda x: 1.0, {}, (X,), TypeError, r"^loss_fn: expected a function .*, got float\. "),
-        (lambda x: loss(2 * x, Y), {}, (X,), ValueError, r"^argnums: expected the position of the logits, got 0\. "),
-        (loss, {"argnums": 1}, (X, Y), ValueError, r"^argnums: expected the position of the logits, got 1\. "),
+        (lambda x: loss(2 * x, Y), {}, (X,), ValueError, r"^argnums: expected the position of the logits.*, got 0\. "),
+        (loss, {"argnums": 1}, (X, Y), ValueError, r"^argnums: expected the position of the logits.*, got 1\. "),
         (loss, {"argnums": 2}, (X, Y), ValueError, r"^argnums: expected positions among 2 .*, got 2\. "),
         (loss, {"argnums": (0, 5)}, (X, Y), ValueError, r"^argnums: expected positions among 2 .*, got 5\. "),
         (loss, {"argnums": -3}, (X, Y), ValueError, r"^argnums: expected positions among 2 .*, got -3\. "),
@@ -202,7 +203,7 @@ def test_what_cannot_be_differentiated_on_torch_is_refused() -> None:
     x, y = torch.from_numpy(X), torch.from_numpy(Y)
     loss = xent.softmax_cross_entropy
     cases: list[tuple[Any, dict[str, Any], tuple[Any, ...], type[Exception], str]] = [
-        (loss, {"argnums": 1}, (x, y), TypeError, r"^argument 1: expected a floating-point tensor, got .*int64\. "),
+        (loss, {"argnums": 1}, (x, y), TypeError, r"^argnums: expected positions of floating-point tensors, got 1\. "),
         (loss, {"argnums": 2}, (x, y), ValueError, r"^argnums: expected positions among 2 .*, got 2\. "),
         (loss, {"argnums": (0, 3)}, (x, y), ValueError, r"^argnums: expected positions among 2 .*, got 3\. "),
         (

@@ -201,6 +201,160 @@ def poly_cross_entropy(
     )
 
 
+def cross_entropy_from_probs(
+    probs: Any,
+    labels: Any,
+    *,
+    axis: int = -1,
+    class_weight: Any = None,
+    sample_weight: Any = None,
+    ignore_index: int | None = None,
+    clamp: float | None = None,
+    reduction: str = "mean",
+    normalizer: Any = None,
+    validate: bool = True,
+) -> Any:
+    """Cross-entropy of probabilities, for models whose logits cannot be had: `-Σ_k v_k·t_k·log max(p_k, clamp)`.
+
+    Where there are logits, `softmax_cross_entropy` is exact and this is not.
+
+    Args:
+        probs: float array with probabilities along `axis`. They are not normalised.
+        labels: class indices or soft targets, as in `softmax_cross_entropy`.
+        clamp: probabilities below it count as this number, which bounds the loss; the gradient there is -t/clamp, so
+            that a probability of 0 can recover. None: the smallest normal number of the dtype (1.2e-38 in float32, a
+            loss of 87.3 nats).
+        axis, class_weight, sample_weight, ignore_index, reduction, normalizer: as in `softmax_cross_entropy`.
+        validate: False skips the checks that probabilities lie in [0, 1] and labels in range.
+
+    Returns:
+        The loss in nats: float64 for float64 probabilities, else float32. A class without target mass adds 0, whatever
+        its probability.
+
+    Raises:
+        ValueError: probabilities outside [0, 1]; IndexError: a label out of range; both name the first position.
+
+    Example:
+        >>> import numpy as np, xent
+        >>> float(xent.cross_entropy_from_probs(np.array([[0.25, 0.75]]), np.array([1])).round(6))
+        0.287682
+
+    Source: `tf.keras.losses.CategoricalCrossentropy(from_logits=False)`, which normalises and clips at 1e-7.
+    """
+    return frontend_for(probs, "probs").cross_entropy_from_probs(
+        probs,
+        labels,
+        softmax_options(axis, 0.0, ignore_index, 1.0, None, 0.0, reduction),
+        class_weight=class_weight,
+        sample_weight=sample_weight,
+        clamp=clamp,
+        normalizer=normalizer,
+        validate=validate,
+    )
+
+
+def binary_cross_entropy_from_probs(
+    probs: Any,
+    labels: Any,
+    *,
+    pos_weight: Any = None,
+    class_weight: Any = None,
+    sample_weight: Any = None,
+    ignore_index: float | None = None,
+    clamp: float | None = None,
+    reduction: str = "mean",
+    normalizer: Any = None,
+    validate: bool = True,
+) -> Any:
+    """Binary cross-entropy of probabilities, element by element.
+
+        loss = s·v·(-pos_weight·t·log max(p, clamp) - (1 - t)·log max(1 - p, clamp))
+
+    Where there are logits, `sigmoid_cross_entropy` is exact and this is not.
+
+    Args:
+        probs: float array of probabilities.
+        labels: of the same shape, in [0, 1].
+        clamp: as in `cross_entropy_from_probs`, for p and 1 - p.
+        pos_weight, class_weight, sample_weight, ignore_index, reduction, normalizer: as in `sigmoid_cross_entropy`.
+        validate: False skips the checks that probabilities and labels lie in [0, 1].
+
+    Returns:
+        The loss in nats: float64 for float64 probabilities, else float32.
+
+    Raises:
+        ValueError: probabilities or labels outside [0, 1], shapes that do not fit.
+
+    Example:
+        >>> import numpy as np, xent
+        >>> float(xent.binary_cross_entropy_from_probs(np.array([0.25, 0.5]), np.array([0, 1])).round(6))
+        0.490415
+
+    Source: `torch.nn.functional.binary_cross_entropy`, which cuts the logarithm off at -100.
+    """
+    return frontend_for(probs, "probs").binary_cross_entropy_from_probs(
+        probs,
+        labels,
+        sigmoid_options(0.0, ignore_index, reduction),
+        pos_weight=pos_weight,
+        class_weight=class_weight,
+        sample_weight=sample_weight,
+        clamp=clamp,
+        normalizer=normalizer,
+        validate=validate,
+    )
+
+
+def kl_divergence(
+    predictions: Any,
+    targets: Any,
+    *,
+    axis: int = -1,
+    log_predictions: bool = False,
+    log_targets: bool = False,
+    sample_weight: Any = None,
+    clamp: float | None = None,
+    reduction: str = "mean",
+    normalizer: Any = None,
+    validate: bool = True,
+) -> Any:
+    """The divergence KL(t ‖ q) of predicted distributions q from target distributions t: `Σ_k t_k·(log t_k - log q_k)`.
+
+    Args:
+        predictions: q along `axis`, or log q with `log_predictions`.
+        targets: t of the same shape, or log t with `log_targets`. A class with t = 0 adds 0, in value and gradient.
+        clamp: predicted probabilities below it count as this number, as in `cross_entropy_from_probs`.
+        sample_weight: one weight a row: the shape without `axis`, or 1 in place of an axis.
+        reduction: "mean" over rows (Σ s·loss / Σ s), "sum" or "none": one a row.
+        normalizer: replaces the denominator of the mean.
+        validate: False skips the checks that probabilities lie in [0, 1].
+
+    Returns:
+        The divergence in nats: float64 for float64 predictions, else float32.
+
+    Raises:
+        ValueError: probabilities outside [0, 1] or log-probabilities above 0, shapes that differ.
+
+    Example:
+        >>> import numpy as np, xent
+        >>> float(xent.kl_divergence(np.array([[0.5, 0.5]]), np.array([[1.0, 0.0]])).round(6))
+        0.693147
+
+    Source: `torch.nn.functional.kl_div(..., reduction="batchmean")`.
+    """
+    return frontend_for(predictions, "predictions").kl_divergence(
+        predictions,
+        targets,
+        softmax_options(axis, 0.0, None, 1.0, None, 0.0, reduction),
+        log_predictions=log_predictions,
+        log_targets=log_targets,
+        sample_weight=sample_weight,
+        clamp=clamp,
+        normalizer=normalizer,
+        validate=validate,
+    )
+
+
 def softmax(logits: Any, axis: int = -1) -> Any:
     """Probabilities `exp z_k / Σ_j exp z_j` along `axis`.
 

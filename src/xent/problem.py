@@ -45,29 +45,32 @@ class RowLayout(NamedTuple):
     inner_stride: int
 
 
-def class_axis(shape: Shape, axis: int) -> int:
+def class_axis(shape: Shape, axis: int, argument: str = "logits") -> int:
     """`axis` counted from the front, or an error that lists the axes there are."""
     if not shape:
         raise value_error(
-            "logits", "at least one axis", "a scalar", "Pass an array with a class axis, as in logits[None]."
+            argument, "at least one axis", "a scalar", f"Pass an array with a class axis, as in {argument}[None]."
         )
     if not -len(shape) <= axis < len(shape):
         raise value_error(
-            "axis", f"an axis in [{-len(shape)}, {len(shape)}) of logits of shape {shape}", str(axis), "Name an axis."
+            "axis",
+            f"an axis in [{-len(shape)}, {len(shape)}) of {argument} of shape {shape}",
+            str(axis),
+            "Name an axis.",
         )
     return axis % len(shape)
 
 
-def softmax_axis(shape: Shape, dtype: str, axis: int) -> int:
+def softmax_axis(shape: Shape, dtype: str, axis: int, argument: str = "logits") -> int:
     """The class axis of logits that a softmax is taken of, counted from the front.
 
     Raises:
         TypeError, ValueError: a dtype that is no float, an axis that does not exist, zero classes.
     """
-    check_logits_dtype(dtype)
-    at = class_axis(shape, axis)
+    check_logits_dtype(dtype, argument)
+    at = class_axis(shape, axis, argument)
     if shape[at] == 0:
-        raise value_error("logits", "at least one class", f"shape {shape} with axis {axis}", "Check the class axis.")
+        raise value_error(argument, "at least one class", f"shape {shape} with axis {axis}", "Check the class axis.")
     return at
 
 
@@ -80,27 +83,36 @@ def check_logits_dtype(dtype: str, argument: str = "logits") -> str:
 
 @lru_cache(maxsize=4096)
 def softmax_problem(
-    shape: Shape, dtype: str, axis: int, label_shape: Shape, label_dtype: str, topk: bool
+    shape: Shape,
+    dtype: str,
+    axis: int,
+    label_shape: Shape,
+    label_dtype: str,
+    topk: bool,
+    logits: str = "logits",
 ) -> SoftmaxProblem:
     """The checked problem of a softmax loss.
 
     Args:
         label_shape, label_dtype: of the labels; with `topk`, of the indices of `TopK` labels.
+        logits: what the caller names the first argument.
 
     Raises:
         TypeError: logits or labels of a dtype that has no meaning here.
         ValueError: shapes that do not belong together, a missing axis, zero classes.
     """
     shape, label_shape = tuple(shape), tuple(label_shape)  # plain ones for the messages
-    accumulate = check_logits_dtype(dtype)
-    at = softmax_axis(shape, dtype, axis)
+    accumulate = check_logits_dtype(dtype, logits)
+    at = softmax_axis(shape, dtype, axis, logits)
     classes = shape[at]
     batch = shape[:at] + shape[at + 1 :]
-    target = _target(shape, at, batch, label_shape, label_dtype, topk)
+    target = _target(shape, at, batch, label_shape, label_dtype, topk, logits)
     return SoftmaxProblem(shape, at, classes, batch, math.prod(batch), target, accumulate)
 
 
-def _target(shape: Shape, axis: int, batch: Shape, label_shape: Shape, label_dtype: str, topk: bool) -> Target:
+def _target(
+    shape: Shape, axis: int, batch: Shape, label_shape: Shape, label_dtype: str, topk: bool, logits: str
+) -> Target:
     got = f"shape {label_shape}"
     if topk:
         if label_dtype not in INTEGER_DTYPES:
@@ -113,7 +125,7 @@ def _target(shape: Shape, axis: int, batch: Shape, label_shape: Shape, label_dty
     if label_dtype in INTEGER_DTYPES:
         if label_shape == batch:
             return "index"
-        remedy = f"Class indices have the logits' shape {shape} without the class axis {axis}."
+        remedy = f"Class indices have the shape of {logits}, {shape}, without the class axis {axis}."
         if label_shape == (*batch, 1):
             remedy = "Drop the last axis with labels[..., 0]."
         elif label_shape == shape:
@@ -122,7 +134,7 @@ def _target(shape: Shape, axis: int, batch: Shape, label_shape: Shape, label_dty
     if label_dtype in LOGIT_DTYPES:
         if label_shape == shape:
             return "dense"
-        remedy = f"Soft targets have the shape of the logits, {shape}."
+        remedy = f"Soft targets have the shape of the {logits}, {shape}."
         if label_shape == batch:
             remedy = "These look like class indices: convert them to an integer dtype."
         raise value_error("labels", f"shape {shape} for soft targets", got, remedy)

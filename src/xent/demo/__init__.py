@@ -1,7 +1,8 @@
 """`xent demo`: what the losses do, shown on models that train in seconds on NumPy alone.
 
-Each file is one step: `data` (images of digits) → `digits` (the trainings, with `model` and `metrics`), `regression`
-(asymmetric cost), `curves` (the losses as functions) → `report` (progress and tables) and `plots`.
+Each file is one step: `data` (images of digits, tumours) → `digits` and `binary` (the trainings, with `model` and
+`metrics`), `regression` (asymmetric cost), `curves` (the losses as functions) → `report` (progress and tables) and
+`plots`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_integer(0),
         default=0,
         metavar="N",
-        help="fixes the split, the first weights and the noise (default: 0)",
+        help="fixes the splits, the first weights and the noise (default: 0)",
     )
     parser.add_argument(
         "--epochs", type=_integer(1), default=15, metavar="N", help="passes over the images (default: 15)"
@@ -40,7 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Trains, prints the results and writes the plots; returns the exit status."""
     from . import plots
-    from .data import load_digits
+    from .binary import detect_all
+    from .data import load_digits, load_tumours
     from .digits import train_all
     from .regression import fit_all
     from .report import Report
@@ -54,15 +56,17 @@ def run(options: argparse.Namespace) -> int:
         )
         return 2
 
-    digits = load_digits(options.seed)
+    digits, tumours = load_digits(options.seed), load_tumours(options.seed)
     report = Report(quiet=options.quiet)
     report.opening(digits, options.seed, options.epochs)
     with report.progress() as progress:
         trainings = train_all(digits, options.epochs, options.seed, progress)
+        detectors = detect_all(tumours, progress)
         fits = fit_all(options.seed, progress)
     report.digits(trainings)
+    report.tumours(tumours, detectors)
     report.regression(fits)
-    report.plots(plots.write_all(out, trainings, fits))
+    report.plots(plots.write_all(out, trainings, tumours, detectors, fits))
     return 0
 
 

@@ -24,12 +24,11 @@ class Curves:
 
 
 def binary_curves(largest_score: float = 6.0, points: int = 241) -> Curves:
-    """Two classes with logits (0, s): the loss is log(1 + e^-s) for the positive label, log(1 + e^s) for the other."""
+    """The loss of a score s is log(1 + e^-s) for the positive label and log(1 + e^s) for the other."""
     scores = np.linspace(-largest_score, largest_score, points)
-    logits = np.stack((np.zeros(points), scores), axis=1)
 
-    def loss(label: int) -> Array:
-        losses: Array = xent.softmax_cross_entropy(logits, np.full(points, label), reduction="none")
+    def loss(sign: int) -> Array:
+        losses: Array = xent.logistic_loss(scores, np.full(points, sign), reduction="none")
         return losses
 
-    return Curves(scores, xent.softmax(logits)[:, 1], positive_loss=loss(1), negative_loss=loss(0))
+    return Curves(scores, xent.sigmoid(scores), positive_loss=loss(1), negative_loss=loss(-1))

@@ -1,4 +1,4 @@
-"""Images of handwritten digits, split for training and testing, and an imbalanced part of them."""
+"""The data that come with scikit-learn, split for training and testing: handwritten digits, and tumours."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ Array = NDArray[Any]
 
 CLASSES = 10
 TEST_IMAGES_PER_DIGIT = 60
+FEATURES = ("mean radius", "mean texture")  # in which the two kinds of tumours overlap
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,33 @@ def load_digits(seed: int) -> Digits:
     images, labels = (bundled.data[order] / 16).astype(np.float32), bundled.target[order].astype(np.int64)
     test = rank_in_class(labels) < TEST_IMAGES_PER_DIGIT
     return Digits(images[~test], labels[~test], images[test], labels[test])
+
+
+@dataclass(frozen=True)
+class Tumours:
+    """Features are [N, 2] float64, standardised by those to learn from; labels [N] bool: malignant is positive.
+
+    `mean` and `scale` [2] turn standardised features back into measurements: scale·x + mean.
+    """
+
+    features: Array
+    malignant: Array
+    test_features: Array
+    test_malignant: Array
+    mean: Array
+    scale: Array
+
+
+def load_tumours(seed: int) -> Tumours:
+    """569 tumours of the breast, measured under the microscope; half of each kind, at random, are held out."""
+    bundled = datasets.load_breast_cancer()
+    columns = [list(bundled.feature_names).index(name) for name in FEATURES]
+    order = np.random.default_rng(seed).permutation(len(bundled.target))
+    features, malignant = bundled.data[order][:, columns], bundled.target[order] == 0
+    test = rank_in_class(malignant) % 2 == 1
+    mean, scale = features[~test].mean(0), features[~test].std(0)
+    features = (features - mean) / scale
+    return Tumours(features[~test], malignant[~test], features[test], malignant[test], mean, scale)
 
 
 def keep_few(labels: Array, rare: tuple[int, ...], fraction: float) -> Array:

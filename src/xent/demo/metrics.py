@@ -23,6 +23,20 @@ class Scores:
     calibration_error: float
 
 
+@dataclass(frozen=True)
+class BinaryScores:
+    """Loss in nats, without weights; the others are shares in [0, 1].
+
+    `recall` is the share of the positives that are found, `precision` the share of the found that are positive (NaN
+    if nothing is found).
+    """
+
+    loss: float
+    accuracy: float
+    recall: float
+    precision: float
+
+
 def score(logits: Array, labels: Array) -> Scores:
     """Scores of logits [N, C] against labels [N]."""
     right = logits.argmax(1) == labels
@@ -31,6 +45,19 @@ def score(logits: Array, labels: Array) -> Scores:
         accuracy=float(right.mean()),
         recall=np.array([right[labels == k].mean() for k in range(logits.shape[1])]),
         calibration_error=calibration_error(xent.softmax(logits).max(1), right),
+    )
+
+
+def binary_score(logits: Array, labels: Array) -> BinaryScores:
+    """Scores of logits [N] against labels [N], 0 or 1; a probability above 0.5, a logit above 0, counts as found."""
+    positive, found = labels.astype(bool), logits > 0
+    hits = np.count_nonzero(positive & found)
+    count = np.count_nonzero(found)
+    return BinaryScores(
+        loss=float(xent.sigmoid_cross_entropy(logits, labels)),
+        accuracy=float((positive == found).mean()),
+        recall=float(hits / np.count_nonzero(positive)),
+        precision=float(hits / count) if count else float("nan"),
     )
 
 

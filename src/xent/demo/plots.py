@@ -14,7 +14,9 @@ from matplotlib.figure import Figure
 
 import xent
 
+from .binary import Detector
 from .curves import binary_curves
+from .data import FEATURES, Tumours
 from .digits import RARE, Trainings
 from .regression import Fit
 
@@ -38,13 +40,16 @@ STYLE: dict[Any, Any] = {
 DOTS_PER_INCH = 150
 
 
-def write_all(folder: Path, trainings: Trainings, fits: Sequence[Fit]) -> list[Path]:
+def write_all(
+    folder: Path, trainings: Trainings, tumours: Tumours, detectors: Sequence[Detector], fits: Sequence[Fit]
+) -> list[Path]:
     """Draws every plot into the folder; the paths of the files."""
     with matplotlib.rc_context(STYLE):
         figures = {
             "loss-curves.png": loss_curves(trainings, fits),
             "binary-loss.png": binary_loss(),
             "class-weights.png": class_weights(trainings),
+            "positive-weight.png": positive_weight(tumours, detectors),
             "asymmetric-cost.png": asymmetric_cost(fits),
         }
         return [_save(figure, folder / name) for name, figure in figures.items()]
@@ -141,6 +146,47 @@ def class_weights(trainings: Trainings) -> Figure:
     axes.set_ylim(0, 104)
     axes.grid(visible=False, axis="x")
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2)
+    return figure
+
+
+def positive_weight(tumours: Tumours, detectors: Sequence[Detector]) -> Figure:
+    """Recall and precision against the weight of the positive class, and the boundaries that three weights draw."""
+    figure, (left, right) = _figure(12, 4.8, columns=2)
+    weights = [d.pos_weight for d in detectors]
+    left.plot(weights, [100 * d.scores.recall for d in detectors], "o-", color=BLUE, label="recall")
+    left.plot(weights, [100 * d.scores.precision for d in detectors], "^--", color=VERMILION, label="precision")
+    left.axvline(1, color=BLACK, linestyle=":", linewidth=1.2)
+    left.set_xscale("log")
+    left.set_xticks(weights, [f"{w:g}" for w in weights])
+    left.minorticks_off()
+    left.set_title("pos_weight above 1 finds more of the malignant tumours,\nbelow 1 raises fewer false alarms")
+    _label(left, "pos_weight (log scale)", "held-out tumours, at threshold 0.5 (%)")
+    left.legend(loc="lower left")
+
+    lightest, plain, heaviest = detectors[0], next(d for d in detectors if d.pos_weight == 1), detectors[-1]
+    measured = tumours.test_features * tumours.scale + tumours.mean
+    for kind, colour, marker, label in (
+        (~tumours.test_malignant, GREEN, "o", "benign"),
+        (tumours.test_malignant, ORANGE, "^", "malignant"),
+    ):
+        right.plot(*measured[kind].T, marker, color=colour, markersize=4, alpha=0.7, label=label)
+    y = np.array([measured[:, 1].min() - 1, measured[:, 1].max() + 1])
+    for detector, dash in ((heaviest, "--"), (plain, "-"), (lightest, ":")):
+        # The line on which x·w + b = 0: the probability is 0.5.
+        w1, w2 = detector.weights
+        x1 = -(w2 * (y - tumours.mean[1]) / tumours.scale[1] + detector.bias) / w1
+        right.plot(
+            x1 * tumours.scale[0] + tumours.mean[0],
+            y,
+            color=BLACK,
+            linestyle=dash,
+            label=f"pos_weight {detector.pos_weight:g}",
+        )
+    right.set_xlim(measured[:, 0].min() - 1, measured[:, 0].max() + 1)
+    right.set_ylim(*y)
+    right.set_title("because it moves the line of probability 0.5;\nto its right a tumour counts as malignant")
+    _label(right, *FEATURES)
+    right.legend(loc="lower right")
     return figure
 
 

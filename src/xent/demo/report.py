@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn
@@ -14,7 +15,8 @@ from rich.table import Table
 
 import xent
 
-from .data import TEST_IMAGES_PER_DIGIT, Digits
+from .binary import Detector
+from .data import FEATURES, TEST_IMAGES_PER_DIGIT, Digits, Tumours
 from .digits import RARE, TEMPERATURE, Trainings
 from .model import Progress
 from .regression import NOISE, Fit
@@ -41,7 +43,7 @@ class Report:
         bars = Bars(
             TextColumn("{task.description:<20}"),
             BarColumn(bar_width=24),
-            TextColumn("{task.completed:>4}/{task.total}  loss {task.fields[loss]:.3f}"),
+            TextColumn("{task.completed:>4}/{task.total:<4} loss {task.fields[loss]:.3f}"),
             console=self.console,
             disable=self.quiet,
         )
@@ -75,6 +77,25 @@ class Report:
         for t in trainings.all():
             shares = (t.scores.accuracy, t.rare_recall, t.scores.calibration_error)
             table.add_row(t.name, f"{t.scores.loss:.3f}", *(f"{100 * s:.1f}" for s in shares), f"{t.seconds:.2f}")
+        self._results(table)
+
+    def tumours(self, tumours: Tumours, detectors: Sequence[Detector]) -> None:
+        """One line a weight."""
+        malignant = int(tumours.test_malignant.sum())
+        table = _table(
+            f"Tumours: malignant (positive) or benign, by {' and '.join(FEATURES)}",
+            f"{len(tumours.test_malignant)} held-out tumours, {malignant} of them malignant; called malignant above\n"
+            "probability 0.5. Recall: how many of the malignant are. Precision: how\n"
+            "many of those are. pos_weight above 1 buys recall, below 1 precision.",
+        )
+        table.add_column("pos_weight", justify="right", vertical="bottom")
+        _numbers(
+            table, "called\nmalignant", "recall\n(%)", "precision\n(%)", "accuracy\n(%)", "loss\n(nats)", "time\n(s)"
+        )
+        for d in detectors:
+            shares = (f"{100 * s:.1f}" for s in (d.scores.recall, d.scores.precision, d.scores.accuracy))
+            called = np.count_nonzero(d.logits(tumours.test_features) > 0)
+            table.add_row(f"{d.pos_weight:g}", str(called), *shares, f"{d.scores.loss:.3f}", f"{d.seconds:.2f}")
         self._results(table)
 
     def regression(self, fits: Sequence[Fit]) -> None:

@@ -131,15 +131,8 @@ def softmax_cross_entropy(
         empty = [xp.where(skipped, xp.zeros_like(x), x) for x in (stats.lse, stats.entropy)]
         best = xp.where(skipped, xp.zeros_like(stats.argmax) - 1, stats.argmax)
         stats = stats._replace(lse=empty[0], entropy=empty[1], argmax=best)
-    if options.reduction == "none":
-        return loss, stats
-    total = xp.sum(loss)
-    if options.reduction == "mean":
-        if normalizer is None:
-            normalizer = xp.sum(xp.where(dropped, xp.zeros_like(loss), s * mass + xp.zeros_like(loss)))
-        nothing = normalizer == 0
-        total = xp.where(nothing, xp.zeros_like(total), total / xp.where(nothing, xp.ones_like(total), normalizer))
-    return total, stats
+    kept = xp.where(dropped, xp.zeros_like(loss), s * mass + xp.zeros_like(loss))
+    return reduced(xp, options.reduction, loss, kept, normalizer), stats
 
 
 def softplus(xp: Any, x: Any) -> Any:
@@ -199,11 +192,55 @@ def elementwise_loss(
     for coefficient, part in parts:
         product = coefficient * factor
         loss = loss + product * finite_where(xp, product == 0, part)
-    if options.reduction == "none":
+    return reduced(xp, options.reduction, loss, kept, normalizer)
+
+
+def cross_entropy_of_logs(
+    xp: Any,
+    problem: SoftmaxProblem,
+    options: SoftmaxOptions,
+    logs: Any,
+    labels: Any,
+    *,
+    class_weight: Any = None,
+    sample_weight: Any = None,
+    normalizer: Any = None,
+) -> Any:
+    """-Σ_k v_k·t_k·log p_k of each row, reduced, from log-probabilities; labels as in `softmax_cross_entropy`."""
+    logs = xp.moveaxis(logs, problem.axis, -1)
+    v = xp.ones(problem.classes, dtype=logs.dtype, device=logs.device) if class_weight is None else class_weight
+    s = 1.0 if sample_weight is None else sample_weight
+    if problem.target == "index":
+        outside = (labels < 0) | (labels >= problem.classes)
+        index = xp.where(outside, xp.zeros_like(labels), labels)
+        dropped = outside & (labels == options.ignore_index if options.ignore_index is not None else False)
+        mass = xp.where(dropped, xp.zeros_like(v[index]), v[index])
+        rows = -xp.take_along_axis(logs, xp.expand_dims(index, -1), -1)[..., 0]
+        rows = rows * xp.where(outside & ~dropped, xp.nan * xp.ones_like(rows), xp.ones_like(rows))
+        weight = s * mass
+    else:
+        measure = v * xp.moveaxis(labels, problem.axis, -1)
+        mass = xp.sum(measure, axis=-1)
+        rows = -xp.sum(measure * finite_where(xp, measure == 0, logs), axis=-1)
+        weight = s + xp.zeros_like(rows)
+    loss = weight * finite_where(xp, weight == 0, rows)
+    return reduced(xp, options.reduction, loss, s * mass, normalizer)
+
+
+def reduced(xp: Any, reduction: str, loss: Any, mass: Any, normalizer: Any) -> Any:
+    """The loss, its sum, or its sum over Σ mass or the normalizer; the mean of nothing is 0."""
+    if reduction == "none":
         return loss
     total = xp.sum(loss)
-    if options.reduction == "mean":
-        denominator = xp.sum(kept) if normalizer is None else normalizer + 0.0 * total
-        nothing = denominator == 0
-        total = xp.where(nothing, xp.zeros_like(total), total / xp.where(nothing, xp.ones_like(total), denominator))
-    return total
+    if reduction == "sum":
+        return total
+    denominator = xp.sum(mass + xp.zeros_like(loss)) if normalizer is None else normalizer + 0.0 * xp.ones_like(total)
+    nothing = denominator == 0
+    return xp.where(nothing, xp.zeros_like(total), total / xp.where(nothing, xp.ones_like(total), denominator))
+
+
+def kl_rows(xp: Any, log_q: Any, t: Any, log_t: Any) -> Any:
+    """Σ_k t_k·(log t_k - log q_k) along the last axis; a class without mass adds 0."""
+    zero = t == 0
+    own = xp.where(zero, xp.zeros_like(t), t * xp.where(zero, xp.zeros_like(t), log_t))
+    return xp.sum(own - t * finite_where(xp, zero, log_q), axis=-1)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import label_error, value_error
-from ..problem import check_logits_dtype
+from ..problem import SoftmaxProblem, check_logits_dtype
 
 
 class TopKArrays(NamedTuple):
@@ -67,3 +67,15 @@ def _check_topk(target: TopKArrays, classes: int) -> None:
             f"class {label} more than once in row {row}",
             "Add up the values of a repeated class.",
         )
+
+
+def check_index(labels: NDArray[Any], problem: SoftmaxProblem, ignore_index: int | None) -> None:
+    """Class indices in range, or the ignored one; for losses without a kernel, which checks as it goes."""
+    if problem.target != "index":
+        return
+    bad = (labels < 0) | (labels >= problem.classes)
+    if ignore_index is not None:
+        bad &= labels != ignore_index
+    if bad.any():
+        row = int(np.argmax(bad.reshape(-1)))
+        raise label_error("labels", row, int(labels.reshape(-1)[row]), problem.classes)

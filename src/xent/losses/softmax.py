@@ -46,7 +46,7 @@ class SoftmaxLoss:
         validate: bool = True,
         function: RowFunction | None = None,
     ) -> None:
-        """`labels`: class indices, top-k arrays, or soft targets. `function`: of each row's nll, the loss if not None."""
+        """`labels`: class indices, top-k arrays, or soft targets. `function`: of each row's nll, the loss if any."""
         if function is not None and problem.target != "index":
             remedy = "This loss is made of one class's probability."
             raise value_error("labels", "class indices", "soft targets", remedy)

@@ -3,10 +3,14 @@
 from .activations import log_softmax, logsumexp, softmax
 from .elementwise_loss import elementwise_loss, log_sigmoid, sigmoid
 from .gradients import value_and_grad
+from .probability_loss import binary_cross_entropy_from_probs, cross_entropy_from_probs, kl_divergence
 from .softmax_loss import softmax_cross_entropy
 
 __all__ = [
+    "binary_cross_entropy_from_probs",
+    "cross_entropy_from_probs",
     "elementwise_loss",
+    "kl_divergence",
     "log_sigmoid",
     "log_softmax",
     "logsumexp",

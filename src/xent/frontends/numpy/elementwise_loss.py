@@ -113,6 +113,28 @@ def _mass(x: Array, y: Array | None, sample: Array | None, ignore: float | None)
     return float(x.size) if sample is None else float(np.sum(sample)) * (x.size / max(sample.size, 1))
 
 
+def elementwise_operands(
+    x: Array, labels: Any, options: ElementwiseOptions, validate: bool, weights: dict[str, Any]
+) -> tuple[Array, Array, Array, Array, str]:
+    """Labels, positive weight, factor and mass of each element in float64, for losses without a kernel; and the dtype
+    of the loss. Ignored elements have factor and mass 0."""
+    y = as_array("labels", labels)
+    problem = elementwise_problem(x.shape, x.dtype.name, y.shape, y.dtype.name, "probs")
+    wide = y.astype(np.float64)
+    kept = np.ones(x.shape)
+    if options.ignore_index is not None:
+        kept = (y != options.ignore_index).astype(np.float64)
+    if validate and not (((wide >= options.low) & (wide <= options.high)) | (kept == 0)).all():
+        raise bad_label("labels", y, options)
+    pos = np.ones(()) if weights["pos_weight"] is None else _pos_weight(weights["pos_weight"], x)
+    factors, sample = _weights(x, weights["class_weight"], weights["sample_weight"])
+    factor = kept
+    for part in factors:
+        factor = factor * part
+    mass = kept if sample is None else kept * sample
+    return np.where(kept == 0, 0.0, wide), pos, factor, mass, problem.accumulate
+
+
 def _activation(logits: Any, *, log: bool) -> Any:
     x = as_array("logits", logits)
     check_logits_dtype(x.dtype.name)

@@ -25,6 +25,13 @@ class _Recorder:
 active: ContextVar[_Recorder | None] = ContextVar("xent_recorder", default=None)
 
 
+def record(value: Any, argument: Any, gradient: Callable[[], Array]) -> None:
+    """Notes a loss and its gradient to an argument, if anyone asked; a loss that is an array has none."""
+    recorder = active.get()
+    if recorder is not None:
+        recorder.add(value, argument, gradient() if np.ndim(value) == 0 else None)
+
+
 def value_and_grad(
     loss_fn: Callable[..., Any],
     argnums: int | tuple[int, ...],

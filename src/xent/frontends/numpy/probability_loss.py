@@ -1,0 +1,151 @@
+"""Losses of probabilities on NumPy arrays, computed in float64."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...kernels import reference
+from ...losses.labels import check_index
+from ...losses.probabilities import check_probabilities, clamp_value
+from ...losses.weights import check_normalizer, flat_class_weight, flat_sample_weight
+from ...options import ElementwiseOptions, SoftmaxOptions
+from ...problem import SoftmaxProblem, check_same_shape, softmax_axis, softmax_problem
+from . import gradients
+from .arrays import Array, as_array
+from .elementwise_loss import elementwise_operands
+
+
+def cross_entropy_from_probs(
+    probs: Any,
+    labels: Any,
+    options: SoftmaxOptions,
+    *,
+    class_weight: Any,
+    sample_weight: Any,
+    clamp: Any,
+    normalizer: Any,
+    validate: bool,
+) -> Any:
+    x, y = as_array("probs", probs), as_array("labels", labels)
+    problem = softmax_problem(x.shape, x.dtype.name, options.axis, y.shape, y.dtype.name, False, "probs")
+    p = np.maximum(x.astype(np.float64), clamp_value(clamp, x.dtype.name))
+    if validate:
+        check_probabilities("probs", x.astype(np.float64), x.dtype.name, log=False)
+        check_index(y, problem, options.ignore_index)
+    target = y if problem.target == "index" else y.astype(np.float64)
+    weights = _row_weights(problem, class_weight, sample_weight)
+    scale = None if normalizer is None else check_normalizer(normalizer, options.reduction)
+
+    def loss(logs: Array) -> Any:
+        return reference.cross_entropy_of_logs(np, problem, options, logs, target, **weights, normalizer=scale)
+
+    value = _typed(loss(np.log(p)), problem.accumulate)
+    # linear in the logarithms: a row's gradient by log p_k is what a unit of it adds
+    gradients.record(value, probs, lambda: _slope_of_logs(problem, options, target, weights, scale, p, x))
+    return value
+
+
+def _slope_of_logs(
+    problem: SoftmaxProblem,
+    options: SoftmaxOptions,
+    target: Array,
+    weights: Any,
+    scale: float | None,
+    p: Array,
+    x: Array,
+) -> Array:
+    """-w·t / p, w being what the reduction makes of a row."""
+    v = 1.0 if weights["class_weight"] is None else weights["class_weight"]
+    s = 1.0 if weights["sample_weight"] is None else weights["sample_weight"][..., None]
+    if problem.target == "index":
+        soft = (target[..., None] == np.arange(problem.classes)) * v
+    else:
+        soft = np.moveaxis(target, problem.axis, -1) * v
+    factor = 1.0
+    if options.reduction == "mean":
+        mass = float(np.sum(soft * s)) if scale is None else scale
+        factor = 1.0 / mass if mass else 0.0
+    slope: Array = np.moveaxis(-soft * s * factor, -1, problem.axis) / p
+    return slope.astype(x.dtype)
+
+
+def _row_weights(problem: SoftmaxProblem, class_weight: Any, sample_weight: Any) -> dict[str, Any]:
+    v = None if class_weight is None else flat_class_weight(as_array("class_weight", class_weight), problem.classes)
+    s = None
+    if sample_weight is not None:
+        s = flat_sample_weight(as_array("sample_weight", sample_weight), problem.batch_shape).reshape(
+            problem.batch_shape
+        )
+    return {"class_weight": v, "sample_weight": s}
+
+
+def _typed(value: Any, dtype: str) -> Any:
+    return np.asarray(value, dtype)[()]
+
+
+def binary_cross_entropy_from_probs(
+    probs: Any, labels: Any, options: ElementwiseOptions, *, clamp: Any, validate: bool, normalizer: Any, **weights: Any
+) -> Any:
+    x = as_array("probs", probs)
+    wide = x.astype(np.float64)
+    if validate:
+        check_probabilities("probs", wide, x.dtype.name, log=False)
+    floor = clamp_value(clamp, x.dtype.name)
+    y, pos, factor, mass, accumulate = elementwise_operands(x, labels, options, validate, weights)
+    p, q = np.maximum(wide, floor), np.maximum(1.0 - wide, floor)
+    a, b = pos * y * factor, (1.0 - y) * factor
+    rows = -np.where(a == 0, 0.0, a * np.log(p)) - np.where(b == 0, 0.0, b * np.log(q))
+    scale = 1.0
+    if options.reduction == "mean":
+        total = float(np.sum(mass)) if normalizer is None else check_normalizer(normalizer, options.reduction)
+        scale = 1.0 / total if total else 0.0
+    value = _typed(rows if options.reduction == "none" else np.sum(rows) * scale, accumulate)
+    gradients.record(value, probs, lambda: ((b / q - a / p) * scale).astype(x.dtype))
+    return value
+
+
+def kl_divergence(
+    predictions: Any,
+    targets: Any,
+    options: SoftmaxOptions,
+    *,
+    log_predictions: bool,
+    log_targets: bool,
+    sample_weight: Any,
+    clamp: Any,
+    normalizer: Any,
+    validate: bool,
+) -> Any:
+    x, y = as_array("predictions", predictions), as_array("targets", targets)
+    axis = softmax_axis(x.shape, x.dtype.name, options.axis, "predictions")
+    softmax_axis(y.shape, y.dtype.name, options.axis, "targets")
+    check_same_shape("targets", y.shape, x.shape, "predictions")
+    q, t = (np.moveaxis(a.astype(np.float64), axis, -1) for a in (x, y))
+    if validate:
+        check_probabilities("predictions", q, x.dtype.name, log_predictions)
+        check_probabilities("targets", t, y.dtype.name, log_targets)
+    floor = clamp_value(clamp, x.dtype.name)
+    log_q = q if log_predictions else np.log(np.maximum(q, floor))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        log_t, t = (t, np.exp(t)) if log_targets else (np.log(t), t)
+        rows = reference.kl_rows(np, log_q, t, log_t)
+    batch = x.shape[:axis] + x.shape[axis + 1 :]
+    s: Any = 1.0
+    if sample_weight is not None:
+        s = flat_sample_weight(as_array("sample_weight", sample_weight), batch).reshape(batch)
+    rows = np.where(s == 0, 0.0, s * rows)
+    scale = 1.0
+    if options.reduction == "mean":
+        divisor = float(np.sum(s * np.ones(batch))) if normalizer is None else check_normalizer(normalizer, "mean")
+        scale = 1.0 / divisor if divisor else 0.0
+    accumulate = "float64" if x.dtype == np.float64 else "float32"
+    value = _typed(rows if options.reduction == "none" else np.sum(rows) * scale, accumulate)
+
+    def slope() -> Array:
+        down = -t * (np.asarray(s)[..., None] * scale)
+        return np.moveaxis(down if log_predictions else down / np.maximum(q, floor), -1, axis).astype(x.dtype)
+
+    gradients.record(value, predictions, slope)
+    return value

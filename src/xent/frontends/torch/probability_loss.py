@@ -1,0 +1,173 @@
+"""Losses of probabilities on tensors, in torch operations: differentiable in every argument, as often as wanted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...kernels import reference
+from ...losses.elementwise import bad_label
+from ...losses.labels import check_index
+from ...losses.probabilities import check_probabilities, clamp_value
+from ...losses.weights import check_normalizer
+from ...options import ElementwiseOptions, SoftmaxOptions
+from ...problem import (
+    check_class_weight,
+    check_logits_dtype,
+    check_pos_weight,
+    check_same_shape,
+    check_sample_weight,
+    elementwise_problem,
+    elementwise_weight_axes,
+    softmax_axis,
+    softmax_problem,
+)
+from .arrays import NAMESPACE, TORCH_DTYPES, as_tensor, dtype_name, is_plain, numpy_of
+
+
+def _clamped(p: Tensor, floor: float) -> Tensor:
+    """max(p, floor), with the derivative 1 everywhere: a probability of 0 is still pulled up."""
+    return p + (p.clamp(min=floor) - p).detach()
+
+
+def _checked(argument: str, p: Tensor, validate: bool, log: bool = False) -> None:
+    if validate and is_plain(p):
+        check_probabilities(argument, p.detach().double().numpy(), dtype_name(p), log)
+
+
+def _optional(argument: str, value: Any, like: Tensor, dtype: torch.dtype) -> Tensor | None:
+    return None if value is None else as_tensor(argument, value, like).to(dtype)
+
+
+def cross_entropy_from_probs(
+    probs: Tensor,
+    labels: Any,
+    options: SoftmaxOptions,
+    *,
+    class_weight: Any,
+    sample_weight: Any,
+    clamp: Any,
+    normalizer: Any,
+    validate: bool,
+) -> Any:
+    y = as_tensor("labels", labels, probs)
+    problem = softmax_problem(probs.shape, dtype_name(probs), options.axis, y.shape, dtype_name(y), False, "probs")
+    _checked("probs", probs, validate)
+    dtype = TORCH_DTYPES[problem.accumulate]
+    if problem.target == "index":
+        if validate and is_plain(y):
+            check_index(numpy_of(y), problem, options.ignore_index)
+        y = y.long()
+    else:
+        y = y.to(dtype)
+    v = _optional("class_weight", class_weight, probs, dtype)
+    s = _optional("sample_weight", sample_weight, probs, dtype)
+    if v is not None:
+        check_class_weight(tuple(v.shape), problem.classes)
+    if s is not None:
+        check_sample_weight(tuple(s.shape), problem.batch_shape)
+    logs = _clamped(probs.to(dtype), clamp_value(clamp, dtype_name(probs))).log()
+    return reference.cross_entropy_of_logs(
+        NAMESPACE,
+        problem,
+        options,
+        logs,
+        y,
+        class_weight=v,
+        sample_weight=s,
+        normalizer=None if normalizer is None else check_normalizer(normalizer, options.reduction),
+    )
+
+
+def binary_cross_entropy_from_probs(
+    probs: Tensor,
+    labels: Any,
+    options: ElementwiseOptions,
+    *,
+    pos_weight: Any,
+    class_weight: Any,
+    sample_weight: Any,
+    clamp: Any,
+    normalizer: Any,
+    validate: bool,
+) -> Any:
+    y = as_tensor("labels", labels, probs)
+    problem = elementwise_problem(probs.shape, dtype_name(probs), y.shape, dtype_name(y), "probs")
+    dtype = TORCH_DTYPES[problem.accumulate]
+    _checked("probs", probs, validate)
+    kept = torch.ones_like(probs, dtype=dtype)
+    if options.ignore_index is not None:
+        kept = (y.detach() != options.ignore_index).to(dtype)
+    t = torch.where(kept == 0, torch.zeros_like(kept), y.to(dtype))
+    if validate and is_plain(t):
+        _check_labels(y, t, options)
+    a = t
+    if pos_weight is not None:
+        pos = as_tensor("pos_weight", pos_weight, probs).to(dtype)
+        check_pos_weight(pos.shape, probs.shape)
+        a = a * pos
+    factor, mass = kept, kept
+    if class_weight is not None:
+        by_class = as_tensor("class_weight", class_weight, probs).to(dtype)
+        check_class_weight(tuple(by_class.shape), probs.shape[-1] if probs.ndim else 1)
+        factor = factor * by_class
+    if sample_weight is not None:
+        sample = as_tensor("sample_weight", sample_weight, probs).to(dtype)
+        if elementwise_weight_axes(sample.shape, probs.shape) == "rows":
+            sample = sample.unsqueeze(-1)
+        factor, mass = factor * sample, mass * sample
+    floor = clamp_value(clamp, dtype_name(probs))
+    p = torch.where(kept == 0, 0.5 * torch.ones_like(kept), probs.to(dtype))
+    loss = -a * _clamped(p, floor).log() - (1.0 - t) * _clamped(1.0 - p, floor).log()
+    return reference.reduced(
+        NAMESPACE,
+        options.reduction,
+        loss * factor,
+        mass,
+        None if normalizer is None else check_normalizer(normalizer, options.reduction),
+    )
+
+
+def _check_labels(y: Tensor, t: Tensor, options: ElementwiseOptions) -> None:
+    if not bool(((t >= options.low) & (t <= options.high)).all()):
+        raise bad_label("labels", numpy_of(y), options)
+
+
+def kl_divergence(
+    predictions: Tensor,
+    targets: Any,
+    options: SoftmaxOptions,
+    *,
+    log_predictions: bool,
+    log_targets: bool,
+    sample_weight: Any,
+    clamp: Any,
+    normalizer: Any,
+    validate: bool,
+) -> Any:
+    targets = as_tensor("targets", targets, predictions)
+    axis = softmax_axis(tuple(predictions.shape), dtype_name(predictions), options.axis, "predictions")
+    softmax_axis(tuple(targets.shape), dtype_name(targets), options.axis, "targets")
+    check_same_shape("targets", tuple(targets.shape), tuple(predictions.shape), "predictions")
+    _checked("predictions", predictions, validate, log_predictions)
+    _checked("targets", targets, validate, log_targets)
+    dtype = TORCH_DTYPES[check_logits_dtype(dtype_name(predictions))]
+    q, t = (x.to(dtype).movedim(axis, -1) for x in (predictions, targets))
+    log_q = q if log_predictions else _clamped(q, clamp_value(clamp, dtype_name(predictions))).log()
+    log_t = t if log_targets else torch.where(t == 0, torch.ones_like(t), t).log()
+    rows = reference.kl_rows(NAMESPACE, log_q, t.exp() if log_targets else t, log_t)
+    s = torch.ones_like(rows)
+    if sample_weight is not None:
+        weight = as_tensor("sample_weight", sample_weight, predictions).to(dtype)
+        check_sample_weight(tuple(weight.shape), tuple(rows.shape))
+        s = weight.expand(rows.shape)
+    loss = s * reference.finite_where(NAMESPACE, s == 0, rows)
+    return reference.reduced(
+        NAMESPACE,
+        options.reduction,
+        loss,
+        s,
+        None if normalizer is None else check_normalizer(normalizer, options.reduction),
+    )
