@@ -129,14 +129,13 @@ inline double block_entropy(const T* z, const T* e, i64 n, T shift) {
 template <class T>
 struct Measure {
   const T *t, *v;
-  T alpha;
-  double beta;
+  double alpha, beta;
 };
 
 // Calls f with the measure as a function of a load: the four shapes of it are compiled apart.
 template <class T, class F>
 inline void with_measure(const Measure<T>& w, F f) {
-  const T alpha = w.alpha, beta = T(w.beta);
+  const T alpha = T(w.alpha), beta = T(w.beta);
   const T *t = w.t, *v = w.v;
   if (t && v)
     f([=](auto at) { return at(v) * (alpha * at(t) + beta); });
@@ -183,29 +182,37 @@ struct MeasureSum {
   double mass, u;  // Σ w and Σ w·(shift - z), with 0·inf = 0
 };
 
+// The sums for w = v·t, or w = v where there is no t.
 template <class T>
-inline MeasureSum block_measure(const T* z, i64 n, T shift, const Measure<T>& measure) {
+inline MeasureSum block_measure_of(const T* z, i64 n, T shift, const T* t, const T* v) {
   Vec<T> mass[4] = {}, u[4] = {};
-  // Without t, beta is a common factor. It is multiplied in at the end: adding up many equal roundings would not cancel.
-  const bool factored = !measure.t;
-  const Measure<T> summed{measure.t, measure.v, measure.alpha, factored ? 1.0 : measure.beta};
-  const double factor = factored ? measure.beta : 1.0;
-  with_measure(summed, [&](auto weight) {
+  const Measure<T> unit{t, v, 1.0, t ? 0.0 : 1.0};
+  with_measure(unit, [&](auto weight) {
     const auto step = [&](int q, Vec<T> w, Vec<T> x) {
       mass[q] += w;
       u[q] += w == 0 ? Vec<T>{} : w * (shift - x);
     };
     over_vectors<T>(
         n, [&](int q, i64 i) { step(q, weight(At<T>{i}), load(z + i)); },
-        [&](i64 i, i64 m) {
-          // lanes beyond the end: alpha·0 + beta may not be 0, so clear them
-          Vec<T> w = weight(AtFirst<T>{i, m});
-          for (i64 j = m; j < Simd<T>::width; ++j) w[j] = 0;
-          step(0, w, load_first(z + i, m, shift));
-        });
+        [&](i64 i, i64 m) { step(0, weight(AtFirst<T>{i, m}), load_first(z + i, m, shift)); });
   });
-  return {double(sum_lanes<T>((mass[0] + mass[1]) + (mass[2] + mass[3]))) * factor,
-          double(sum_lanes<T>((u[0] + u[1]) + (u[2] + u[3]))) * factor};
+  return {double(sum_lanes<T>((mass[0] + mass[1]) + (mass[2] + mass[3]))),
+          double(sum_lanes<T>((u[0] + u[1]) + (u[2] + u[3])))};
+}
+
+// alpha and beta are factors of whole sums, in double: beta added up class by class would round the same way every time.
+template <class T>
+inline MeasureSum block_measure(const T* z, i64 n, T shift, const Measure<T>& w) {
+  MeasureSum sum{0, 0};
+  const auto add = [&](double factor, const T* t) {
+    if (factor == 0) return;
+    const MeasureSum part = block_measure_of<T>(z, n, shift, t, w.v);
+    sum.mass += factor * part.mass;
+    sum.u += factor * part.u;
+  };
+  if (w.t) add(w.alpha, w.t);
+  add(w.beta, nullptr);
+  return sum;
 }
 
 // out = e·f, or e·f - c·w.

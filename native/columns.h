@@ -164,8 +164,7 @@ class Columns {
 
   // Calls f(class, vector index, w) for the whole tile, w = v·(alpha·t + beta).
   template <class F>
-  void each_weight(const T* t, T beta, F f) const {
-    const T alpha = T(p_.alpha);
+  void each_weight(const T* t, T alpha, T beta, F f) const {
     for (i64 k = 0; k < p_.classes; ++k) {
       const T v = v_ ? v_[k] : T(1);
       for (int q = 0; q < Q; ++q)
@@ -227,12 +226,19 @@ class Columns {
       a.rest[j] += all_leaders.sum[j] - 1;
   }
 
+  // alpha and beta are factors of whole sums, as in blocks.h.
   void measure(const Input& z, const T* t, Lanes& a) const {
+    for (int j = 0; j < lanes; ++j) a.mass[j] = a.u[j] = 0;
+    if (t) add_measure(p_.alpha, z, t, a);
+    add_measure(p_.beta, z, nullptr, a);
+  }
+
+  void add_measure(double factor, const Input& z, const T* t, Lanes& a) const {
+    if (factor == 0) return;
     Sums all_mass, all_u;
     Vec<T> max[Q], mass[Q] = {}, u[Q] = {};
     for (int q = 0; q < Q; ++q) max[q] = load(a.max + q * width);
-    // without t, beta is a common factor, multiplied in at the end: many equal roundings would not cancel
-    each_weight(t, t ? T(p_.beta) : T(1), [&](i64 k, int q, Vec<T> w) {
+    each_weight(t, 1, t ? 0 : 1, [&](i64 k, int q, Vec<T> w) {
       mass[q] += w;
       u[q] += w == 0 ? Vec<T>{} : w * (max[q] - load(z.data + k * z.step + q * width));
       if (q == Q - 1 && ((k + 1) % stretch == 0 || k + 1 == p_.classes)) {
@@ -241,12 +247,11 @@ class Columns {
         for (int i = 0; i < Q; ++i) mass[i] = u[i] = Vec<T>{};
       }
     });
-    all_mass.put(a.mass);
-    all_u.put(a.u);
-    for (int j = 0; !t && j < lanes; ++j) {
-      a.mass[j] *= p_.beta;
-      a.u[j] *= p_.beta;
-    }
+    double sums[lanes];
+    all_mass.put(sums);
+    for (int j = 0; j < lanes; ++j) a.mass[j] += factor * sums[j];
+    all_u.put(sums);
+    for (int j = 0; j < lanes; ++j) a.u[j] += factor * sums[j];
   }
 
   bool base_measure() const { return p_.measure && (p_.dense || p_.beta != 0); }
@@ -390,7 +395,7 @@ class Columns {
       for (int q = 0; q < Q; ++q) all[q] = splat<T>(1);
     }
     if (base_measure()) {
-      each_weight(t, T(p_.beta), [&](i64 k, int q, Vec<T> w) {
+      each_weight(t, T(p_.alpha), T(p_.beta), [&](i64 k, int q, Vec<T> w) {
         store(out + k * step + q * width, load(e + k * lanes + q * width) * all[q] - c[q] * w);
       });
     } else {

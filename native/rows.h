@@ -104,7 +104,7 @@ class Rows {
   Measure<T> measure(const Place& at, i64 i) const {
     const T* t = nullptr;
     if (p_.dense) t = view_or_read(p_.dense, at.t + i * block, size(i), static_cast<T*>(scratch(3, block * i64(sizeof(T)))));
-    return {t, v_ ? v_ + i * block : nullptr, T(p_.alpha), p_.beta};
+    return {t, v_ ? v_ + i * block : nullptr, p_.alpha, p_.beta};
   }
 
   bool base_measure() const { return p_.measure && (p_.dense || p_.beta != 0); }

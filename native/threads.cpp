@@ -132,6 +132,13 @@ std::atomic<int> threads{0};
 using OpenMP = void (*)(void (*)(void*), void*, unsigned, unsigned);
 std::atomic<OpenMP> shared_openmp{nullptr};
 
+// A team of threads does not survive fork and would be waited for in vain: a child never shares one.
+std::atomic<bool> forked{false};
+const int watches_fork = pthread_atfork(nullptr, nullptr, [] {
+  forked = true;
+  shared_openmp = nullptr;
+});
+
 struct Scratch {
   static constexpr int slots = 8;
   void* data[slots] = {};
@@ -157,12 +164,9 @@ bool share_openmp() {
   void* const library = name ? dlopen(name, RTLD_NOLOAD | RTLD_LAZY) : nullptr;
   const OpenMP found = library ? reinterpret_cast<OpenMP>(dlsym(library, "GOMP_parallel")) : nullptr;
   if (found) {
-    // Its team does not survive fork, and would be waited for in vain.
-    static const int registered = pthread_atfork(nullptr, nullptr, [] { shared_openmp = nullptr; });
-    (void)registered;
-    shared_openmp = found;
+    shared_openmp = forked ? nullptr : found;
   }
-  return found != nullptr;
+  return found && !forked;
 #else
   return false;
 #endif

@@ -10,6 +10,7 @@ import json
 import shlex
 import shutil
 import sys
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,9 @@ import xent
 from xent import bench
 from xent.bench import agreement, contenders, machine, memory, peers, timing
 from xent.bench.cases import CASES, Case, shrunk
-from xent.bench.data import IGNORED, problem
+from xent.bench.families import problem
 from xent.bench.report import Row, short
+from xent.bench.softmax import IGNORED
 from xent.bench.steps import torch_arrays
 
 SMALL_CASES = [shrunk(case) for case in CASES]
@@ -113,9 +115,9 @@ def test_every_result_agrees_with_the_truth(smoke):
 def test_the_truth_is_torchs_in_float64(case):
     given = problem(case)
     true = agreement.truth(given)
-    logits, labels, weight = torch_arrays(given)
+    logits, labels, weight = torch_arrays(given, given.plain_labels)
     logits = logits.double().requires_grad_()
-    labels = labels.double() if case.soft else labels
+    labels = labels.double() if labels.is_floating_point() else labels
     weight = None if weight is None else weight.double()
     loss = peers.torch_loss(given)(logits, labels, weight)
     loss.backward()
@@ -124,6 +126,30 @@ def test_the_truth_is_torchs_in_float64(case):
     bound = 2.0**-22 if case.soft else 2.0**-48
     assert got.loss <= bound
     assert got.gradient <= bound
+
+
+def test_labels_of_the_sigmoid_family_are_0_and_1():
+    given = problem(Case("lists", (20, 50), loss="sigmoid", positives=10))
+    assert given.labels.shape == (20, 10)
+    assert given.plain_labels.dtype == np.float32
+    assert [np.flatnonzero(row).tolist() for row in given.plain_labels] == [sorted(row) for row in given.labels]
+    dense = problem(Case("dense", (20, 50), loss="sigmoid"))
+    assert dense.labels is dense.plain_labels
+    assert set(dense.labels.flat) == {0.0, 1.0}
+    assert 0.4 < dense.labels.mean() < 0.6
+
+
+@pytest.mark.parametrize(
+    ("case", "words"),
+    [
+        (Case("odd", (2, 3), loss="sigmoid", ignored=0.5), r"odd: the sigmoid loss has no ignored\."),
+        (Case("odd", (2, 3), pos_weight=True, positives=1), r"odd: the softmax loss has no pos_weight, positives\."),
+        (Case("odd", (2, 3), loss="soft margin", pos_weight=True), r"odd: the soft margin loss has no pos_weight\."),
+    ],
+)
+def test_a_case_may_not_ask_for_what_its_loss_has_not(case, words):
+    with pytest.raises(ValueError, match=words):
+        problem(case)
 
 
 def contender_by_name(found, name):
@@ -156,8 +182,9 @@ FAULTS = {
 
 @pytest.mark.parametrize("name", ["torch", "NumPy", "xent (torch)", "xent (NumPy)"])
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_wrong_result_is_caught(name, fault):
-    given = problem(Case("planted", (20, 50)))
+@pytest.mark.parametrize("loss", ["softmax", "sigmoid"])
+def test_a_wrong_result_is_caught(name, fault, loss):
+    given = problem(Case("planted", (20, 50), loss=loss))
     found, _ = contenders.contenders(given, compile=False)
     found = [planted(c, FAULTS[fault]) if c.name == name else c for c in found]
     verdicts = agreement.check(found)
@@ -274,10 +301,43 @@ def test_a_batch_that_takes_far_too_long_is_cut():
     assert len(calls) == 11  # one to wake up, and a tenth of the batch
 
 
+@pytest.mark.parametrize("case", [Case("freed", (64, 50)), Case("freed", (64, 50), loss="sigmoid", positives=3)])
+def test_a_step_releases_its_own_gradient_on_the_clock(case, monkeypatch):
+    """Neither another's step nor the time between two samples may pay for it."""
+    found, _ = contenders.contenders(problem(case), compile=False)
+    for contender in found:
+        if contender.role == "copy":
+            continue
+        alive = []
+
+        def step(contender=contender, alive=alive):
+            outcome = contender.step()
+            alive.append(weakref.ref(outcome[1]))
+            return outcome
+
+        seen = []
+        monkeypatch.setattr(
+            timing.time,
+            "perf_counter",
+            lambda alive=alive, seen=seen: seen.append([ref() for ref in alive]) or len(seen),
+        )
+        timing.seconds(step, 3)
+        assert seen == [[], [None] * 3], contender.name
+
+
 @pytest.mark.skipif(not memory.CLEAR.exists(), reason="peak memory is measured through Linux's /proc")
-@pytest.mark.parametrize(("backward", "low", "high"), [(True, 0.95, 1.2), (False, 0.0, 0.1)])
-def test_peak_memory_is_the_gradients(backward, low, high):
-    case = Case("memory", (512, 8192), backward=backward)
+@pytest.mark.parametrize(
+    ("case", "low", "high"),
+    [
+        (Case("memory", (512, 8192)), 0.95, 1.2),
+        (Case("memory", (512, 8192), backward=False), 0.0, 0.1),
+        (Case("memory", (512, 8192), loss="sigmoid", pos_weight=True), 0.95, 1.2),
+        (Case("memory", (512, 8192), loss="sigmoid", positives=20), 0.95, 1.2),
+        (Case("memory", (512, 8192), loss="sigmoid", positives=20, backward=False), 0.0, 0.1),
+    ],
+    ids=lambda value: value.about + ", " + value.pass_name if isinstance(value, Case) else "",
+)
+def test_peak_memory_is_the_gradients(case, low, high):
     assert memory.measurable(case)
     assert low <= memory.peak_bytes(case, "xent (torch)", 1) / case.logits_bytes <= high
 

@@ -10,7 +10,15 @@ from . import _native
 from .errors import type_error, value_error
 from .formulas import focal, poly
 from .frontends import frontend_for
-from .options import exponent, pinball_options, poly_epsilon, sigmoid_options, signed_options, softmax_options
+from .options import (
+    axis_option,
+    exponent,
+    pinball_options,
+    poly_epsilon,
+    sigmoid_options,
+    signed_options,
+    softmax_options,
+)
 
 
 def softmax_cross_entropy(
@@ -375,7 +383,7 @@ def softmax(logits: Any, axis: int = -1) -> Any:
 
     Source: `scipy.special.softmax`, `torch.softmax`.
     """
-    return frontend_for(logits).softmax(logits, axis)
+    return frontend_for(logits).softmax(logits, axis_option(axis))
 
 
 def log_softmax(logits: Any, axis: int = -1) -> Any:
@@ -398,7 +406,7 @@ def log_softmax(logits: Any, axis: int = -1) -> Any:
 
     Source: `scipy.special.log_softmax`, `torch.log_softmax`.
     """
-    return frontend_for(logits).log_softmax(logits, axis)
+    return frontend_for(logits).log_softmax(logits, axis_option(axis))
 
 
 def logsumexp(logits: Any, axis: int = -1) -> Any:
@@ -421,7 +429,7 @@ def logsumexp(logits: Any, axis: int = -1) -> Any:
 
     Source: `scipy.special.logsumexp`, `torch.logsumexp`.
     """
-    return frontend_for(logits).logsumexp(logits, axis)
+    return frontend_for(logits).logsumexp(logits, axis_option(axis))
 
 
 def sigmoid_cross_entropy(
@@ -783,15 +791,16 @@ def value_and_grad(
 
     Source: the shape of `jax.value_and_grad`.
     """
-    first = argnums if isinstance(argnums, int) else (argnums or (0,))[0]
+    wanted = argnums if isinstance(argnums, tuple) else (argnums,)
 
     def wrapped(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
-        if not -len(args) <= first < len(args):
-            raise value_error(
-                "argnums", f"positions among {len(args)} positional arguments", repr(argnums), "Count from 0."
-            )
-        frontend = frontend_for(args[first], f"argument {first}")
-        return frontend.value_and_grad(loss_fn, argnums, has_aux, args, kwargs)  # type: ignore[no-any-return]
+        for at in wanted or (None,):
+            if not isinstance(at, int) or isinstance(at, bool) or not -len(args) <= at < len(args):
+                positions = f"positions among {len(args)} positional arguments"
+                raise value_error("argnums", positions, repr(argnums), "Count from 0.")
+        frontend = frontend_for(args[wanted[0]], f"argument {wanted[0]}")
+        value, gradients = frontend.value_and_grad(loss_fn, wanted, has_aux, args, kwargs)
+        return value, gradients if isinstance(argnums, tuple) else gradients[0]
 
     return wrapped
 

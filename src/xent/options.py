@@ -130,6 +130,11 @@ def _between(name: str, value: Any, low: float, high: float, hint: str) -> float
     raise value_error(name, bounds, repr(value), hint)
 
 
+def axis_option(axis: Any) -> int:
+    """A checked axis; whether the array has it is the problem's to say."""
+    return _integer("axis", axis)
+
+
 def exponent(gamma: Any) -> float:
     """A checked focusing exponent."""
     return _between("gamma", gamma, 0.0, math.inf, "0 is no modulation; usual values are 1 to 5.")

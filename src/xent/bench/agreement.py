@@ -19,30 +19,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .contenders import Contender
-from .data import Array, Problem
-
-Float64 = NDArray[np.float64]
+from .data import Array, Problem, Truth, rows_of
+from .families import family
 
 EPS = {"float32": 2.0**-23, "bfloat16": 2.0**-7, "float16": 2.0**-10}
-BLOCK = 1 << 22  # elements of the truth that are computed at a time: 32 MiB an array
-
-
-@dataclass(frozen=True)
-class Truth:
-    """A problem's solution in float64.
-
-    Attributes:
-        loss: in nats.
-        gradient: [rows, classes].
-        depth: the largest -log p of any class of any row, in nats.
-    """
-
-    loss: float
-    gradient: Float64
-    depth: float
 
 
 @dataclass(frozen=True)
@@ -62,44 +44,8 @@ class Verdict:
 
 
 def truth(problem: Problem) -> Truth:
-    """The definition of the loss, written out."""
-    logits = rows_of(problem.logits)
-    classes, smoothing = logits.shape[1], problem.case.label_smoothing
-    weight = np.ones(classes) if problem.class_weight is None else problem.class_weight.astype(np.float64)
-    gradient = np.empty(logits.shape)
-    total = mass = depth = 0.0
-    step = max(1, BLOCK // classes)
-    for block in (slice(start, start + step) for start in range(0, len(logits), step)):
-        log_p = log_softmax(logits[block].astype(np.float64))
-        target = dense_target(problem, block)
-        kept = target.any(1, keepdims=True)
-        measure = weight * ((1 - smoothing) * target + kept * smoothing / classes)
-        total -= float((measure * log_p).sum())
-        mass += float((weight * target).sum())
-        gradient[block] = measure.sum(1, keepdims=True) * np.exp(log_p) - measure
-        depth = max(depth, -float(log_p.min()))
-    gradient /= mass
-    return Truth(total / mass, gradient, depth)
-
-
-def log_softmax(z: Float64) -> Float64:
-    """Log-probabilities of rows of logits, in their place."""
-    z -= z.max(1, keepdims=True)
-    z -= np.log(np.exp(z).sum(1, keepdims=True))
-    return z
-
-
-def dense_target(problem: Problem, block: slice) -> Float64:
-    """One probability a class, for some of the rows; all 0 in ignored ones."""
-    if problem.case.soft:
-        return np.asarray(rows_of(problem.labels)[block], np.float64)
-    labels = problem.labels.reshape(-1, 1)[block]
-    return np.asarray(labels == np.arange(problem.case.shape[1]), np.float64)
-
-
-def rows_of(array: Array) -> Array:
-    """[rows, classes] of an array whose classes are on axis 1."""
-    return np.moveaxis(array, 1, -1).reshape(-1, array.shape[1])
+    """The definition of the loss, in float64."""
+    return family(problem.case).truth(problem)
 
 
 def error(outcome: tuple[Any, Any], true: Truth) -> Error:

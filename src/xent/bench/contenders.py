@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from . import peers
-from .data import Problem, none_ignored
-from .steps import Step, copy_step, torch_or_none, torch_step, xent_loss, xent_numpy_step
+from .data import Problem
+from .families import family, none_ignored
+from .steps import Step, copy_step, numpy_step, torch_or_none, torch_step
 
 
 @dataclass(frozen=True)
@@ -32,13 +33,15 @@ def contenders(problem: Problem, compile: bool = True) -> tuple[list[Contender],
     found: list[Contender] = []
     notes: list[str] = []
     torch = torch_or_none()
+    loss = family(problem.case).xent_loss(problem.case)
     if torch is not None:
-        found.append(Contender("xent (torch)", "xent", problem, torch_step(problem, xent_loss(problem))))
+        found.append(Contender("xent (torch)", "xent", problem, torch_step(problem, loss, problem.labels)))
     if problem.case.dtype != "bfloat16":
-        found.append(Contender("xent (NumPy)", "xent", problem, xent_numpy_step(problem)))
+        found.append(Contender("xent (NumPy)", "xent", problem, numpy_step(problem, loss)))
     if torch is not None and problem.case.ignored:
         kept = none_ignored(problem)
-        found.append(Contender("xent, all kept", "xent", kept, torch_step(kept, xent_loss(kept))))
+        kept_loss = family(kept.case).xent_loss(kept.case)
+        found.append(Contender("xent, all kept", "xent", kept, torch_step(kept, kept_loss, kept.labels)))
     if torch is not None:
         found.append(Contender("torch", "peer", problem, peers.eager_step(problem)))
     else:

@@ -1,8 +1,9 @@
-"""The arrays of a case: random, and the same in every run."""
+"""The arrays of a case, and its solution."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,9 @@ from numpy.typing import NDArray
 from .cases import Case
 
 Array = NDArray[Any]
+Float64 = NDArray[np.float64]
 
-IGNORED = -100  # torch's default, which xent is told
+BLOCK = 1 << 22  # elements of the truth that are computed at a time: 32 MiB an array
 
 
 @dataclass(frozen=True)
@@ -22,33 +24,31 @@ class Problem:
     Attributes:
         case: what is computed.
         logits: values of the case's dtype, held in float32.
-        labels: int64 class indices, or float32 soft targets of the logits' shape.
-        class_weight: float32 [C], or None.
+        labels: as the case's family of losses has them; what xent takes.
+        plain_labels: the same labels as all others take them.
+        weight: float32 [C], of classes or of their positive labels, or None.
     """
 
     case: Case
     logits: Array
     labels: Array
-    class_weight: Array | None
+    plain_labels: Array
+    weight: Array | None
 
 
-def problem(case: Case) -> Problem:
-    """The arrays of a case."""
-    random = np.random.default_rng(0)
-    logits = representable(random.standard_normal(case.shape, dtype=np.float32), case.dtype)
-    labels = soft_targets(random, logits) if case.soft else class_indices(random, case)
-    weight = (
-        representable(random.uniform(0.5, 1.5, case.shape[1]).astype(np.float32), case.dtype)
-        if case.class_weight
-        else None
-    )
-    return Problem(case, logits, labels, weight)
+@dataclass(frozen=True)
+class Truth:
+    """A problem's solution in float64.
 
+    Attributes:
+        loss: in nats.
+        gradient: [rows, classes].
+        depth: the largest -log p of any element, in nats.
+    """
 
-def none_ignored(ignoring: Problem) -> Problem:
-    """The same problem with every row kept."""
-    case = replace(ignoring.case, ignored=0.0)
-    return replace(ignoring, case=case, labels=class_indices(np.random.default_rng(1), case))
+    loss: float
+    gradient: Float64
+    depth: float
 
 
 def representable(values: Array, dtype: str) -> Array:
@@ -60,15 +60,17 @@ def representable(values: Array, dtype: str) -> Array:
     return values
 
 
-def soft_targets(random: np.random.Generator, like: Array) -> Array:
-    """Positive, and 1 in sum along the class axis."""
-    targets = random.standard_exponential(like.shape, dtype=np.float32)
-    return targets / targets.sum(1, keepdims=True)  # type: ignore[no-any-return]
+def numpy_logits(problem: Problem) -> Array:
+    """The logits in the case's dtype, which must be one of NumPy's."""
+    return problem.logits.astype(problem.case.dtype, copy=False)
 
 
-def class_indices(random: np.random.Generator, case: Case) -> Array:
-    """One class a row, of which the case's share is ignored."""
-    labels = random.integers(case.shape[1], size=case.shape[:1] + case.shape[2:], dtype=np.int64)
-    ignored = random.permutation(labels.size)[: round(case.ignored * labels.size)]
-    labels.reshape(-1)[ignored] = IGNORED
-    return labels
+def rows_of(array: Array) -> Array:
+    """[rows, classes] of an array whose classes are on axis 1."""
+    return np.moveaxis(array, 1, -1).reshape(-1, array.shape[1])
+
+
+def blocks(rows: int, classes: int) -> Iterator[slice]:
+    """Rows, some at a time."""
+    step = max(1, BLOCK // classes)
+    return (slice(start, start + step) for start in range(0, rows, step))

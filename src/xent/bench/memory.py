@@ -14,7 +14,7 @@ import xent
 
 from .cases import Case
 from .contenders import contenders
-from .data import problem
+from .families import problem
 from .machine import threads
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")

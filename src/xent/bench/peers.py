@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
-
 from .data import Problem
-from .steps import Loss, Outcome, Step, numpy_logits, torch_or_none, torch_step
+from .families import family, options
+from .steps import Loss, Step, torch_or_none, torch_step
 
 
 def torch_loss(problem: Problem) -> Loss:
-    """`torch.nn.functional.cross_entropy` with the options of a case; it ignores label -100 unasked."""
-    cross_entropy = torch_or_none().nn.functional.cross_entropy
-    label_smoothing = problem.case.label_smoothing
-
-    def loss(logits: Any, labels: Any, class_weight: Any) -> Any:
-        return cross_entropy(logits, labels, weight=class_weight, label_smoothing=label_smoothing)
-
-    return loss
+    """The function of `torch.nn.functional` that computes a case."""
+    return family(problem.case).torch_loss(torch_or_none().nn.functional, problem.case)
 
 
 def eager_step(problem: Problem) -> Step:
     """PyTorch as it comes."""
-    return torch_step(problem, torch_loss(problem))
+    return torch_step(problem, torch_loss(problem), problem.plain_labels)
 
 
 def compiled_step(problem: Problem) -> Step:
@@ -34,39 +25,17 @@ def compiled_step(problem: Problem) -> Step:
     """
     torch = torch_or_none()
     torch.compiler.reset()  # every case compiles the same function anew, and torch gives up after eight
-    step = torch_step(problem, torch.compile(torch_loss(problem), fullgraph=True, dynamic=False))
+    loss = torch.compile(torch_loss(problem), fullgraph=True, dynamic=False)
+    step = torch_step(problem, loss, problem.plain_labels)
     step()
     return step
 
 
 def numpy_can(problem: Problem) -> bool:
-    """Whether `numpy_step` computes this case: the plain loss alone, in a dtype of NumPy's."""
-    case = problem.case
-    return not (case.label_smoothing or case.class_weight or case.ignored or case.dtype == "bfloat16")
+    """Whether `numpy_step` computes this case: a plain loss, whatever its labels, in a dtype of NumPy's."""
+    return options(problem.case) <= {"soft", "positives"} and problem.case.dtype != "bfloat16"
 
 
 def numpy_step(problem: Problem) -> Step:
-    """The textbook's formula: log-softmax after subtracting the maximum, and softmax minus target as gradient."""
-    logits, labels, backward = numpy_logits(problem), problem.labels, problem.case.backward
-    if not problem.case.soft:
-        labels = np.expand_dims(labels, 1)
-    rows = logits.size // logits.shape[1]
-
-    def step() -> Outcome:
-        log_p = logits - logits.max(1, keepdims=True)
-        p = np.exp(log_p)
-        total = p.sum(1, keepdims=True)
-        log_p -= np.log(total)
-        picked = labels * log_p if problem.case.soft else np.take_along_axis(log_p, labels, 1)
-        loss = -picked.sum() / rows
-        if not backward:
-            return loss, None
-        p /= total
-        if problem.case.soft:
-            p -= labels
-        else:
-            np.put_along_axis(p, labels, np.take_along_axis(p, labels, 1) - 1, 1)
-        p /= rows
-        return loss, p
-
-    return step
+    """The textbook's formula."""
+    return family(problem.case).numpy_step(problem)

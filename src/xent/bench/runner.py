@@ -10,7 +10,7 @@ from typing import TextIO
 from . import agreement, memory, report
 from .cases import Case, shrunk
 from .contenders import Contender, contenders
-from .data import problem
+from .families import problem
 from .machine import machine, threads, versions
 from .timing import Timing, interleave
 

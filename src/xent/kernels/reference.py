@@ -97,7 +97,7 @@ def softmax_cross_entropy(
         outside = (labels < 0) | (labels >= classes)
         invalid = outside & ~dropped
         index = xp.where(outside, xp.zeros_like(labels), labels)
-        label_weight = v[index]
+        label_weight = 1.0 if class_weight is None else xp.take(v, index)
         soft: Any = 0.0
         mass = label_weight
     elif problem.target == "dense":
@@ -214,7 +214,8 @@ def cross_entropy_of_logs(
         outside = (labels < 0) | (labels >= problem.classes)
         index = xp.where(outside, xp.zeros_like(labels), labels)
         dropped = outside & (labels == options.ignore_index if options.ignore_index is not None else False)
-        mass = xp.where(dropped, xp.zeros_like(v[index]), v[index])
+        weight = xp.take(v, index)
+        mass = xp.where(dropped, xp.zeros_like(weight), weight)
         rows = -xp.take_along_axis(logs, xp.expand_dims(index, -1), -1)[..., 0]
         rows = rows * xp.where(outside & ~dropped, xp.nan * xp.ones_like(rows), xp.ones_like(rows))
         weight = s * mass

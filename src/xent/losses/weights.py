@@ -21,7 +21,7 @@ def check_normalizer(normalizer: Any, reduction: str) -> float:
             "It replaces the denominator of the mean.",
         )
     try:
-        number = float(normalizer)
+        number = float("nan") if isinstance(normalizer, str) else float(normalizer)
     except (TypeError, ValueError):
         number = float("nan")
     if not 0.0 < number < float("inf"):

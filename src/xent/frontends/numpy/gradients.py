@@ -34,12 +34,12 @@ def record(value: Any, argument: Any, gradient: Callable[[], Array]) -> None:
 
 def value_and_grad(
     loss_fn: Callable[..., Any],
-    argnums: int | tuple[int, ...],
+    wanted: tuple[int, ...],
     has_aux: bool,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
-) -> tuple[Any, Any]:
-    """Value and gradient of a function that returns one of this library's losses as it came."""
+) -> tuple[Any, tuple[Any, ...]]:
+    """Value and gradients of a function that returns one of this library's losses as it came."""
     recorder = _Recorder()
     token = active.set(recorder)
     try:
@@ -60,10 +60,7 @@ def value_and_grad(
         raise value_error(
             "loss_fn", "a scalar loss", f"an array of shape {np.shape(loss)}", "Use reduction='mean' or 'sum'."
         )
-    wanted = (argnums,) if isinstance(argnums, int) else tuple(argnums)
     for at in wanted:
-        if not -len(args) <= at < len(args):
-            raise value_error("argnums", f"positions among {len(args)} positional arguments", repr(at), "Count from 0.")
         if args[at] is not call[1]:
             raise value_error(
                 "argnums",
@@ -71,5 +68,4 @@ def value_and_grad(
                 repr(at),
                 "On NumPy arrays the gradient is to the logits, passed on to the loss as they came.",
             )
-    gradients = tuple(call[2] for _ in wanted)
-    return out, gradients[0] if isinstance(argnums, int) else gradients
+    return out, (call[2],) * len(wanted)

@@ -57,6 +57,7 @@ class _Namespace:
         torch.argmax,
         torch.arange,
     )
+    take = torch.take
     logaddexp, log, expm1 = torch.logaddexp, torch.log, torch.expm1
     where, sum, all, zeros, ones = torch.where, torch.sum, torch.all, torch.zeros, torch.ones
     zeros_like, ones_like, moveaxis = torch.zeros_like, torch.ones_like, torch.movedim

@@ -11,10 +11,9 @@ from ...errors import type_error
 
 
 def value_and_grad(
-    loss_fn: Any, argnums: int | tuple[int, ...], has_aux: bool, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[Any, Any]:
-    """Value and gradient of any function of tensors."""
-    wanted = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    loss_fn: Any, wanted: tuple[int, ...], has_aux: bool, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Any, tuple[Tensor, ...]]:
+    """Value and gradients of any function of tensors."""
     leaves = list(args)
     for at in wanted:
         if not (isinstance(leaves[at], Tensor) and leaves[at].is_floating_point()):
@@ -25,4 +24,4 @@ def value_and_grad(
     loss = out[0] if has_aux else out
     gradients = torch.autograd.grad(loss, [leaves[at] for at in wanted])
     loss = loss.detach()
-    return ((loss, *out[1:]) if has_aux else loss), gradients[0] if isinstance(argnums, int) else gradients
+    return ((loss, *out[1:]) if has_aux else loss), gradients

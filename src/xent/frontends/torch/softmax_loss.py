@@ -139,13 +139,11 @@ class _Call:
 
     def check_without_memory(self) -> None:
         """The checks that need no values: for tracers, other devices and wrappers."""
-        _, class_weight, sample_weight, normalizer = self.arguments
+        _, class_weight, sample_weight, _ = self.arguments
         if class_weight is not None:
             check_class_weight(tuple(class_weight.shape), self.problem.classes)
         if sample_weight is not None:
             check_sample_weight(tuple(sample_weight.shape), self.problem.batch_shape)
-        if normalizer is not None:
-            self.arguments = (*self.arguments[:3], check_normalizer(normalizer, self.options.reduction))
 
     def reference(self, logits: Tensor) -> tuple[Tensor, ...]:
         labels, class_weight, sample_weight, normalizer = self.arguments
@@ -198,6 +196,8 @@ def softmax_cross_entropy(
     if sample_weight is not None:
         sample_weight = as_tensor("sample_weight", sample_weight, logits)
         tensors.append(("sample_weight", sample_weight))
+    if normalizer is not None:
+        normalizer = check_normalizer(normalizer, options.reduction)
     wants = wanted_gradients(logits, tensors)
     plain = is_plain(logits) and is_plain(described) and all(is_plain(t) for _, t in tensors)
     plan = loss_plan(plain_memory=plain, wants=wants, scalar=options.reduction != "none")
