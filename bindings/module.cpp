@@ -136,15 +136,16 @@ NB_MODULE(_native, m) {
           "start"_a, "classes"_a)
       .def(
           "meaning",
-          [](xent::Elementwise& e, double alpha, double beta, double low, double high, bool ends_only) {
+          [](xent::Elementwise& e, double alpha, double beta, double rest, double low, double high, bool ends_only) {
             e.alpha = alpha;
             e.beta = beta;
+            e.rest = rest;
             e.low = low;
             e.high = high;
             e.ends_only = ends_only;
           },
-          "alpha"_a, "beta"_a, "low"_a, "high"_a, "ends_only"_a,
-          "What labels mean: alpha·y + beta is positive; they lie in [low, high], or are one of its ends.")
+          "alpha"_a, "beta"_a, "rest"_a, "low"_a, "high"_a, "ends_only"_a,
+          "What labels mean: alpha·y + beta is positive, alpha·(high - y) + rest negative; they lie in [low, high], or are one of its ends.")
       .def(
           "ignore",
           [](xent::Elementwise& e, double label) {

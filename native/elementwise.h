@@ -1,7 +1,7 @@
 // Losses of one number and one label each: logistic, focal and asymmetric, pinball.
 //
-// An element x with label y contributes w·(l(x) for the share t of the label that is positive, and for the rest of it):
-// t = alpha·y + beta, so label smoothing and labels in {-1, 1} are two numbers. Everything is read as lines along one axis;
+// An element x with label y contributes w·(the loss of a positive label for a share of y, and of a negative one for the rest):
+// t = alpha·y + beta and 1 - t, made without the difference, so label smoothing and labels in {-1, 1} are three numbers. Everything is read as lines along one axis;
 // what is not contiguous or not of the compute type goes through buffers of a block.
 #pragma once
 
@@ -37,10 +37,13 @@ template <class T>
 struct Logistic {
   Vec<T> positive, negative;  // σ(x) and σ(-x), each accurate where it is small
   Vec<T> up, down;            // softplus(x) = -log σ(-x), and softplus(-x) = -log σ(x)
+  Vec<T> log, size;           // the larger of the two is size + log, the smaller log
 
   explicit XENT_INLINE Logistic(Vec<T> x) {
     const Vec<T> e = exp_nonpositive<T, true>(-vabs<T>(x));
-    const Vec<T> large = T(1) / (T(1) + e), small = e * large, log = log1p_unit(e);
+    const Vec<T> large = T(1) / (T(1) + e), small = e * large;
+    log = log1p_unit(e);
+    size = vabs<T>(x);
     const auto right = x > 0;
     positive = right ? large : small;
     negative = right ? small : large;
@@ -66,9 +69,9 @@ template <class T>
 struct LogisticLoss {
   T positive, negative;
   explicit LogisticLoss(const Elementwise& p) : positive(T(p.positive)), negative(T(p.negative)) {}
-  XENT_INLINE LossAndSlope<T> operator()(Vec<T> x, Vec<T> t, Vec<T> pos_weight) const {
+  XENT_INLINE LossAndSlope<T> operator()(Vec<T> x, Vec<T> t, Vec<T> rest, Vec<T> pos_weight) const {
     const Logistic<T> l(x);
-    const Vec<T> a = pos_weight * t * positive, b = (T(1) - t) * negative;
+    const Vec<T> a = pos_weight * t * positive, b = rest * negative;
     return {times<T>(a, l.down) + times<T>(b, l.up), b * l.positive - a * l.negative};
   }
 };
@@ -85,23 +88,25 @@ struct ModulatedLoss {
         gamma_neg(T(p.gamma_neg)),
         clip(T(p.clip)) {}
 
-  XENT_INLINE LossAndSlope<T> operator()(Vec<T> x, Vec<T> t, Vec<T> pos_weight) const {
+  XENT_INLINE LossAndSlope<T> operator()(Vec<T> x, Vec<T> t, Vec<T> rest, Vec<T> pos_weight) const {
     const Logistic<T> l(x);
-    const Vec<T> a = pos_weight * t * positive, b = (T(1) - t) * negative;
+    const Vec<T> a = pos_weight * t * positive, b = rest * negative;
     // (1 - p)^gamma = e^(-gamma·softplus(x))
-    const Vec<T> of_pos = power(l.up, gamma_pos);
+    const auto right = x > 0;
+    const Vec<T> none = {};
+    const Vec<T> of_pos = power(right ? l.size : none, l.log, gamma_pos);
     const Vec<T> pos = of_pos * l.down;
     const Vec<T> pos_slope = -of_pos * (times<T>(gamma_pos * l.positive, l.down) + l.negative);
     Vec<T> neg, neg_slope;
     if (clip == 0) {
-      const Vec<T> of_neg = power(l.down, gamma_neg);
+      const Vec<T> of_neg = power(right ? none : l.size, l.log, gamma_neg);
       neg = times<T>(of_neg, l.up);
       neg_slope = of_neg * (times<T>(gamma_neg * l.negative, l.up) + l.positive);
     } else {
       const auto live = l.positive > clip;
       const Vec<T> p = live ? l.positive - clip : splat<T>(1);
       const Vec<T> q = l.negative + clip;  // 1 - p
-      const Vec<T> of_neg = power(-log_of(p), gamma_neg), log_q = -log_of(q);
+      const Vec<T> of_neg = power(none, -log_of(p), gamma_neg), log_q = -log_of(q);
       const Vec<T> slope = (gamma_neg * log_q / p + T(1) / q) * of_neg * l.positive * l.negative;
       neg = live ? of_neg * log_q : Vec<T>{};
       neg_slope = live ? slope : Vec<T>{};
@@ -112,8 +117,19 @@ struct ModulatedLoss {
     return {times<T>(a, pos) + times<T>(b, neg), times<T>(a, pos_slope) + times<T>(b, neg_slope)};
   }
 
-  static XENT_INLINE Vec<T> power(Vec<T> softplus, T gamma) {
-    return gamma == 0 ? splat<T>(1) : exp_nonpositive<T, true>(-gamma * softplus);
+  // e^(-gamma·(size + log)). A rounded exponent of -60 would cost five digits, so its rounding goes along: of the product
+  // gamma·size (Dekker) and of the sum (Knuth).
+  static XENT_INLINE Vec<T> power(Vec<T> size, Vec<T> log, T gamma) {
+    if (gamma == 0) return splat<T>(1);
+    constexpr T splitter = sizeof(T) == 4 ? T(4097) : T(134217729);
+    const T gs = gamma * splitter, gh = gs - (gs - gamma), gl = gamma - gh;
+    const Vec<T> bounded = size < T(1e6) ? size : splat<T>(1e6);  // beyond, the power is 0 anyhow; NaN stays in `log`
+    const Vec<T> ss = bounded * splitter, sh = ss - (ss - bounded), sl = bounded - sh;
+    const Vec<T> product = bounded * gamma;
+    const Vec<T> of_product = ((sh * gh - product) + sh * gl + sl * gh) + sl * gl;
+    const Vec<T> other = log * gamma, sum = product + other, back = sum - product;
+    const Vec<T> of_sum = (product - (sum - back)) + (other - back);
+    return exp_nonpositive<T, true>(-sum, -(of_product + of_sum));
   }
   // Natural logarithm of numbers in (0, 1], through the double one.
   static XENT_INLINE Vec<T> log_of(Vec<T> x) {
@@ -132,7 +148,7 @@ template <class T>
 struct PinballLoss {
   T over, under;
   explicit PinballLoss(const Elementwise& p) : over(T(p.positive)), under(T(p.negative)) {}
-  XENT_INLINE LossAndSlope<T> operator()(Vec<T> x, Vec<T> t, Vec<T>) const {
+  XENT_INLINE LossAndSlope<T> operator()(Vec<T> x, Vec<T> t, Vec<T>, Vec<T>) const {
     const Vec<T> d = x - t;
     Vec<T> slope = d > 0 ? splat<T>(over) : splat<T>(-under);
     slope = d == 0 ? Vec<T>{} : slope;
@@ -182,7 +198,8 @@ class Lines {
   }
 
  private:
-  static constexpr i64 block = 1024;
+  // Each lane adds up 16 elements at most before the sum goes to double.
+  static constexpr i64 block = 16 * 4 * Simd<T>::width;
 
   i64 step(const Array& a) const { return along_inner_ ? a.inner : a.cls; }
   i64 start(const Array& a, i64 line, i64 first) const {
@@ -237,7 +254,8 @@ class Lines {
   template <bool Weighted>
   double sweep(const Operand<T>& x, const Operand<T>& y, const Operand<T>& pos, const Operand<T>* w, i64 n, T* loss,
                T* gradient, bool& wrong) const {
-    const T alpha = T(p_.alpha), beta = T(p_.beta), low = T(p_.low), high = T(p_.high), ignore = T(p_.ignore);
+    const T alpha = T(p_.alpha), beta = T(p_.beta), rest = T(p_.rest), ignore = T(p_.ignore);
+    const T low = T(p_.low), high = T(p_.high);
     const T scale = T(scale_);
     Vec<T> sum[4] = {}, bad = {};
     const auto step = [&](int q, Vec<T> at_x, Vec<T> at_y, Vec<T> at_pos, const auto& weight) {
@@ -247,7 +265,7 @@ class Lines {
       outside = at_y <= high ? outside : one;
       if (p_.ends_only) outside = (at_y == low ? none : one) * (at_y == high ? none : one);
       bad += ignored ? none : outside;
-      LossAndSlope<T> out = f_(at_x, alpha * at_y + beta, at_pos);
+      LossAndSlope<T> out = f_(at_x, alpha * at_y + beta, alpha * (high - at_y) + rest, at_pos);
       if (Weighted) {
         const Vec<T> product = ignored ? none : weight(0) * weight(1) * weight(2);
         out.loss = times<T>(product, out.loss);

@@ -156,8 +156,8 @@ inline Vec<T> vabs(Vec<T> a) {
 }
 
 // e^(x + low) for x <= 0 or NaN, low being what rounding left out of x; at most 1 ulp from the truth for normal results.
-// Range reduction by ln2 in two parts (Cody and Waite), then the polynomial, times 2^n made by shifting the rounded integer
-// into the exponent.
+// The argument is reduced by ln2 in two parts (Cody and Waite), then the polynomial, times 2^n made by a shift into the
+// exponent.
 // Deep = false: x must be above Simd::shallow. Deep = true: any x, with gradual underflow, and -inf gives exactly 0
 // without raising underflow (a masked underflow costs a microcode assist).
 template <class T, bool Deep>

@@ -71,7 +71,8 @@ struct Elementwise {
   Array labels;                         // absent: 0
   const i64* positive_start = nullptr;  // or lists of positive classes a row: [rows + 1] and their concatenation, sorted
   const i64* positive_class = nullptr;
-  double alpha = 1, beta = 0;
+  double alpha = 1, beta = 0;           // and alpha·(high - y) + rest of it is negative: 1 less the positive share
+  double rest = 0;
   double low = 0, high = 1;  // what labels must lie between, or be (`ends_only`)
   bool ends_only = false;
   bool has_ignore = false;  // elements with this label count for nothing, whatever they hold

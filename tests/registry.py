@@ -1,7 +1,7 @@
 """The registry that drives the tests: every public loss with its options, its oracle and its rival.
 
-A new loss is entered in `LOSSES`; a test fails for a public name that stands neither there nor in `FUNCTIONS` nor in
-`UTILITIES`.
+A new loss is entered in `LOSSES` (or, with the module that has its cases, in `ELSEWHERE`); a test fails for a public
+name that is not registered.
 """
 
 from __future__ import annotations
@@ -276,7 +276,21 @@ FUNCTIONS = {
     "logsumexp": (truth.logsumexp, torch.logsumexp),
 }
 
+# Losses whose cases, oracle and rival stand in a module of their own.
+ELSEWHERE = {
+    "asymmetric_sigmoid_cross_entropy": "elementwise_cases.py",
+    "focal_cross_entropy": "test_sigmoid_accuracy.py",
+    "log_sigmoid": "test_sigmoid_accuracy.py",
+    "logistic_loss": "elementwise_cases.py",
+    "pinball_loss": "elementwise_cases.py",
+    "poly_cross_entropy": "test_sigmoid_accuracy.py",
+    "sigmoid": "test_sigmoid_accuracy.py",
+    "sigmoid_cross_entropy": "elementwise_cases.py",
+    "sigmoid_focal_cross_entropy": "elementwise_cases.py",
+}
+
 UTILITIES = {
+    "Positives",
     "Stats",
     "TopK",
     "clear_cache",

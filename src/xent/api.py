@@ -8,7 +8,7 @@ from typing import Any
 
 from . import _native
 from .errors import type_error, value_error
-from .formulas import focal, poly
+from .formulas import RowFunction, focal, poly
 from .frontends import frontend_for
 from .options import (
     axis_option,
@@ -99,6 +99,61 @@ def softmax_cross_entropy(
     )
 
 
+def row_loss(
+    function: RowFunction,
+    logits: Any,
+    labels: Any,
+    *,
+    axis: int = -1,
+    class_weight: Any = None,
+    sample_weight: Any = None,
+    ignore_index: int | None = None,
+    temperature: float = 1.0,
+    softcap: float | None = None,
+    reduction: str = "mean",
+    normalizer: Any = None,
+    validate: bool = True,
+) -> Any:
+    """A loss of your own: a function of the softmax probability of each row's label.
+
+        loss_i = s_i·v_y·f(-log p_y)
+
+    Args:
+        function: takes (xp, nll): a namespace of array functions (`numpy`, or PyTorch's in the same names) and
+            -log p of each row, float64 on NumPy; returns (value, slope), the loss f(nll) and its derivative f'(nll).
+        logits: as in `softmax_cross_entropy`.
+        labels: class indices, the logits' shape without `axis`.
+        axis, class_weight, sample_weight, ignore_index, temperature, softcap, reduction, normalizer, validate: as in
+            `softmax_cross_entropy`.
+
+    Returns:
+        The loss, as `softmax_cross_entropy` returns it, with its gradient on NumPy and PyTorch.
+
+    Raises:
+        IndexError, ValueError, TypeError: as in `softmax_cross_entropy`; soft targets are refused.
+
+    Example:
+        >>> import numpy as np, xent
+        >>> def squared(xp, nll):
+        ...     return nll**2, 2 * nll
+        >>> float(xent.row_loss(squared, np.array([[1.0, 2.0, 3.0]]), np.array([2])).round(6))
+        0.166143
+
+    Source: the chain rule: the gradient is f'(nll) times that of cross-entropy.
+    """
+    return frontend_for(logits).softmax_cross_entropy(
+        logits,
+        labels,
+        softmax_options(axis, 0.0, ignore_index, temperature, softcap, 0.0, reduction),
+        class_weight=class_weight,
+        sample_weight=sample_weight,
+        normalizer=normalizer,
+        return_stats=False,
+        validate=validate,
+        function=function,
+    )
+
+
 def focal_cross_entropy(
     logits: Any,
     labels: Any,
@@ -140,17 +195,19 @@ def focal_cross_entropy(
 
     Source: Lin et al. 2017, Focal Loss for Dense Object Detection (arXiv:1708.02002), for softmax.
     """
-    function = partial(focal, gamma=exponent(gamma))
-    return frontend_for(logits).softmax_cross_entropy(
+    return row_loss(
+        partial(focal, gamma=exponent(gamma)),
         logits,
         labels,
-        softmax_options(axis, 0.0, ignore_index, temperature, softcap, 0.0, reduction),
+        axis=axis,
         class_weight=class_weight,
         sample_weight=sample_weight,
+        ignore_index=ignore_index,
+        temperature=temperature,
+        softcap=softcap,
+        reduction=reduction,
         normalizer=normalizer,
-        return_stats=False,
         validate=validate,
-        function=function,
     )
 
 
@@ -195,17 +252,19 @@ def poly_cross_entropy(
 
     Source: Leng et al. 2022, PolyLoss (arXiv:2204.12511); `optax.losses.poly_loss_cross_entropy`.
     """
-    function = partial(poly, epsilon=poly_epsilon(epsilon))
-    return frontend_for(logits).softmax_cross_entropy(
+    return row_loss(
+        partial(poly, epsilon=poly_epsilon(epsilon)),
         logits,
         labels,
-        softmax_options(axis, 0.0, ignore_index, temperature, softcap, 0.0, reduction),
+        axis=axis,
         class_weight=class_weight,
         sample_weight=sample_weight,
+        ignore_index=ignore_index,
+        temperature=temperature,
+        softcap=softcap,
+        reduction=reduction,
         normalizer=normalizer,
-        return_stats=False,
         validate=validate,
-        function=function,
     )
 
 
@@ -460,11 +519,12 @@ def sigmoid_cross_entropy(
         sample_weight: one weight an element (the logits' shape, or 1 in place of an axis) or one a row (the shape
             without the last axis). Elements of weight 0 may hold anything.
         label_smoothing: ε in [0, 1].
-        ignore_index: a label whose elements do not count. None: no such label.
+        ignore_index: a whole number; elements with this label do not count. None: no such label.
         reduction: "mean": Σ s·loss / Σ s over the elements kept, with `pos_weight` and `class_weight` outside the
             denominator; "sum"; or "none": one loss an element.
         normalizer: replaces the denominator of the mean.
-        validate: False skips the check that labels lie in [0, 1], and the formula takes them as they are.
+        validate: False skips the check that labels lie in [0, 1], and the formula takes them as they are. Lists of
+            positive classes are always checked.
 
     Returns:
         The loss in nats: float64 for float64 logits, else float32; a scalar, or the logits' shape for "none". The
@@ -758,6 +818,7 @@ def pinball_loss(
         names=("pred", "target"),
         sample_weight=sample_weight,
         normalizer=normalizer,
+        validate=False,  # any real number is a target, and NaN gives NaN
     )
 
 

@@ -22,9 +22,12 @@ def type_error(argument: str, expected: str, got: str, remedy: str) -> TypeError
     return TypeError(message(argument, expected, got, remedy))
 
 
-def label_error(argument: str, row: int, label: int, classes: int, extra: str = "") -> IndexError:
+def label_error(
+    argument: str,
+    row: int,
+    label: int,
+    classes: int,
+    remedy: str = "Map the labels into the range, or name the label to skip with ignore_index.",
+) -> IndexError:
     """A class index outside [0, classes), with the first row that holds one."""
-    remedy = "Map the labels into the range, or name the label to skip with ignore_index."
-    return IndexError(
-        message(argument, f"class indices in [0, {classes})", f"label {label} in row {row}", remedy + extra)
-    )
+    return IndexError(message(argument, f"class indices in [0, {classes})", f"label {label} in row {row}", remedy))

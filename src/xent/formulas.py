@@ -63,7 +63,8 @@ def focal(xp: Any, nll: Any, gamma: float) -> tuple[Any, Any]:
     wrong = -xp.expm1(-nll)
     safe = xp.where(wrong == 0, xp.ones_like(wrong), wrong)
     factor = safe**gamma if gamma == 0.0 else xp.where(wrong == 0, xp.zeros_like(wrong), safe**gamma)
-    return factor * nll, factor * (1.0 + gamma * (nll / safe) * xp.exp(-nll))
+    finite = xp.where(xp.isfinite(nll), nll, xp.zeros_like(nll))  # nll·e^-nll vanishes at inf
+    return factor * nll, factor * (1.0 + gamma * (finite / safe) * xp.exp(-nll))
 
 
 def poly(xp: Any, nll: Any, epsilon: float) -> tuple[Any, Any]:

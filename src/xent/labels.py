@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from .errors import type_error
+
 
 @dataclass(frozen=True)
 class TopK:
@@ -65,3 +67,9 @@ class Positives:
 
     classes: Any
     starts: Any = None
+
+
+def refuse(argument: str, labels: Any, kind: type, remedy: str) -> None:
+    """Labels of a type that this loss cannot take."""
+    if isinstance(labels, kind):
+        raise type_error(argument, "an array", f"xent.{kind.__name__}", remedy)

@@ -103,13 +103,15 @@ def softmax_options(
 class ElementwiseOptions:
     """Options of the losses of single numbers; each family sets what it has, through a function that checks it.
 
-    `alpha`, `beta`: alpha·y + beta of a label y counts as positive. `low`, `high`: what labels lie between, or are
-    (`ends_only`). `positive`, `negative`: factors of the two parts of the loss; of pinball, the cost over and under.
+    `alpha`, `beta`, `rest`: of a label y, alpha·y + beta counts as positive and alpha·(high - y) + rest as negative.
+    `low`, `high`: what labels lie between, or are (`ends_only`). `positive`, `negative`: factors of the two parts of
+    the loss; of pinball, the cost over and under.
     """
 
     kind: str
     alpha: float = 1.0
     beta: float = 0.0
+    rest: float = 0.0
     low: float = 0.0
     high: float = 1.0
     ends_only: bool = False
@@ -145,6 +147,14 @@ def poly_epsilon(epsilon: Any) -> float:
     return _between("epsilon", epsilon, -1.0, math.inf, "0 is plain cross-entropy; usual values are 1 and 2.")
 
 
+def _mark(name: str, value: Any) -> float:
+    """A label that every dtype holds exactly."""
+    mark = _number(name, value)
+    if mark != round(mark) or abs(mark) >= 2**24:
+        raise value_error(name, "a whole number below 2**24", repr(value), "Usual values are -100 and -1.")
+    return mark
+
+
 def sigmoid_options(
     label_smoothing: Any = 0.0,
     ignore_index: Any = None,
@@ -171,7 +181,8 @@ def sigmoid_options(
         kind="modulated" if pos or neg or shift else "logistic",
         alpha=1.0 - smoothing,
         beta=smoothing / 2.0,
-        ignore_index=None if ignore_index is None else _number("ignore_index", ignore_index),
+        rest=smoothing / 2.0,
+        ignore_index=None if ignore_index is None else _mark("ignore_index", ignore_index),
         positive=1.0 if balance is None else balance,
         negative=1.0 if balance is None else 1.0 - balance,
         gamma_pos=pos,

@@ -280,6 +280,15 @@ def elementwise_weight_axes(shape: Shape, logits: Shape) -> Literal["elements", 
     )
 
 
+def last_axis(logits: Shape) -> int:
+    """How many classes lie along the last axis, which class weights are for."""
+    if logits:
+        return logits[-1]
+    raise value_error(
+        "class_weight", "logits with a class axis", "a scalar", "Use sample_weight, or pass logits[None]."
+    )
+
+
 def check_same_shape(argument: str, shape: Shape, expected: Shape, of: str) -> None:
     """Elementwise losses take arrays of one shape; nothing is broadcast by accident."""
     if shape != expected:

@@ -232,9 +232,9 @@ class ElementwiseLines:
         self._keep += [starts, classes]
         self._native.positives(address(starts), address(classes))
 
-    def meaning(self, alpha: float, beta: float, low: float, high: float, ends_only: bool) -> None:
-        """alpha·y + beta of a label y is positive; it lies in [low, high], or is one of the ends."""
-        self._native.meaning(alpha, beta, low, high, ends_only)
+    def meaning(self, alpha: float, beta: float, rest: float, low: float, high: float, ends_only: bool) -> None:
+        """alpha·y + beta of a label y is positive, alpha·(high - y) + rest negative; y is in [low, high], or an end."""
+        self._native.meaning(alpha, beta, rest, low, high, ends_only)
 
     def ignore(self, label: float) -> None:
         self._native.ignore(label)

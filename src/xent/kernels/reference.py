@@ -136,24 +136,30 @@ def softmax_cross_entropy(
 
 
 def softplus(xp: Any, x: Any) -> Any:
-    """log(1 + e^x), with the derivative 1/2 at 0."""
-    return xp.logaddexp(x, xp.zeros_like(x))
+    """log(1 + e^x): derivatives of any order are right, at 0 and at inf."""
+    small = xp.abs(x) < 1
+    inner = xp.logaddexp(xp.where(small, x, xp.zeros_like(x)), xp.zeros_like(x))
+    outer = xp.where(small, xp.ones_like(x), x)
+    return xp.where(small, inner, xp.maximum(outer, xp.zeros_like(x)) + xp.log1p(xp.exp(-xp.abs(outer))))
 
 
-def positive_and_negative(xp: Any, options: ElementwiseOptions, x: Any) -> tuple[Any, Any]:
-    """The loss of a positive and of a negative label, without weights."""
+def loss_of_positive(xp: Any, options: ElementwiseOptions, x: Any) -> Any:
+    """The loss of a positive label, without weights."""
+    loss = softplus(xp, -x)
+    return loss if options.gamma_pos == 0.0 else xp.exp(-options.gamma_pos * softplus(xp, x)) * loss
+
+
+def loss_of_negative(xp: Any, options: ElementwiseOptions, x: Any) -> Any:
+    """The loss of a negative label, without weights."""
     up, down = softplus(xp, x), softplus(xp, -x)
-    if options.kind == "logistic":
-        return down, up
-    positive = xp.exp(-options.gamma_pos * up) * down
     if options.clip == 0.0:
-        return positive, xp.exp(-options.gamma_neg * down) * up
+        return up if options.gamma_neg == 0.0 else xp.exp(-options.gamma_neg * down) * up
     above = xp.exp(-down) - options.clip
     live = above > 0
     p = xp.where(live, above, xp.ones_like(x))
-    negative = -(p**options.gamma_neg) * xp.log(xp.exp(-up) + options.clip)
+    loss = -(p**options.gamma_neg) * xp.log(xp.exp(-up) + options.clip)
     # NaN is not above the clip, and must not vanish
-    return positive, xp.where(live, negative, xp.where(x == x, xp.zeros_like(x), x))
+    return xp.where(live, loss, xp.where(x == x, xp.zeros_like(x), x))
 
 
 def elementwise_loss(
@@ -179,35 +185,42 @@ def elementwise_loss(
         ignored = labels == options.ignore_index
         kept, factor = xp.where(ignored, xp.zeros_like(kept), kept), xp.where(ignored, xp.zeros_like(kept), factor)
         logits, labels = xp.where(ignored, xp.zeros_like(kept), logits), xp.where(ignored, xp.zeros_like(kept), labels)
+    loss = xp.zeros_like(logits)
     if options.kind == "pinball":
         error = logits - labels
         slope = xp.where(error > 0, options.positive * xp.ones_like(error), -options.negative * xp.ones_like(error))
-        parts = [(xp.where(error == 0, xp.zeros_like(error), slope), error)]
+        loss = factor * xp.where(error == 0, xp.zeros_like(error), slope) * error
     else:
-        t = options.alpha * labels + options.beta
-        positive, negative = positive_and_negative(xp, options, logits)
-        a = options.positive * t if pos_weight is None else options.positive * t * pos_weight
-        parts = [(a, positive), (options.negative * (1.0 - t), negative)]
-    loss = xp.zeros_like(logits)
-    for coefficient, part in parts:
-        product = coefficient * factor
-        loss = loss + product * finite_where(xp, product == 0, part)
+        positive = options.positive * (options.alpha * labels + options.beta)
+        negative = options.negative * (options.alpha * (options.high - labels) + options.rest)
+        if pos_weight is not None:
+            positive = positive * pos_weight
+        for share, loss_of in ((positive, loss_of_positive), (negative, loss_of_negative)):
+            product = share * factor
+            loss = loss + product * loss_of(xp, options, finite_where(xp, product == 0, logits))
     return reduced(xp, options.reduction, loss, kept, normalizer)
 
 
-def cross_entropy_of_logs(
+def log_clamped(xp: Any, p: Any, floor: float) -> Any:
+    """log max(p, floor), whose derivative is 1 / max(p, floor) everywhere: a probability of 0 is still pulled up."""
+    stop = getattr(xp, "stop_gradient", lambda x: x)
+    return xp.log(p + stop(xp.maximum(p, floor + xp.zeros_like(p)) - p))
+
+
+def cross_entropy_of_probs(
     xp: Any,
     problem: SoftmaxProblem,
     options: SoftmaxOptions,
-    logs: Any,
+    probs: Any,
     labels: Any,
+    floor: float,
     *,
     class_weight: Any = None,
     sample_weight: Any = None,
     normalizer: Any = None,
 ) -> Any:
-    """-Σ_k v_k·t_k·log p_k of each row, reduced, from log-probabilities; labels as in `softmax_cross_entropy`."""
-    logs = xp.moveaxis(logs, problem.axis, -1)
+    """-Σ_k v_k·t_k·log max(p_k, floor) of each row, reduced; labels as in `softmax_cross_entropy`."""
+    logs = log_clamped(xp, xp.moveaxis(probs, problem.axis, -1), floor)
     v = xp.ones(problem.classes, dtype=logs.dtype, device=logs.device) if class_weight is None else class_weight
     s = 1.0 if sample_weight is None else sample_weight
     if problem.target == "index":
@@ -240,8 +253,15 @@ def reduced(xp: Any, reduction: str, loss: Any, mass: Any, normalizer: Any) -> A
     return xp.where(nothing, xp.zeros_like(total), total / xp.where(nothing, xp.ones_like(total), denominator))
 
 
-def kl_rows(xp: Any, log_q: Any, t: Any, log_t: Any) -> Any:
-    """Σ_k t_k·(log t_k - log q_k) along the last axis; a class without mass adds 0."""
+def binary_of_probs(xp: Any, p: Any, positive: Any, negative: Any, floor: float) -> Any:
+    """-positive·log max(p, floor) - negative·log max(1 - p, floor); a share of 0 adds 0."""
+    return -positive * log_clamped(xp, p, floor) - negative * log_clamped(xp, 1.0 - p, floor)
+
+
+def kl_rows(xp: Any, q: Any, t: Any, floor: float, *, log_q: bool, log_t: bool) -> tuple[Any, Any]:
+    """Σ_k t_k·(log t_k - log q_k) along the last axis, and t; a class without mass adds 0."""
+    of_q = q if log_q else log_clamped(xp, q, floor)
+    t, of_t = (xp.exp(t), t) if log_t else (t, xp.log(xp.where(t == 0, xp.ones_like(t), t)))
     zero = t == 0
-    own = xp.where(zero, xp.zeros_like(t), t * xp.where(zero, xp.zeros_like(t), log_t))
-    return xp.sum(own - t * finite_where(xp, zero, log_q), axis=-1)
+    own = xp.where(zero, xp.zeros_like(t), t * xp.where(zero, xp.zeros_like(t), of_t))
+    return xp.sum(own - t * finite_where(xp, zero, of_q), axis=-1), t

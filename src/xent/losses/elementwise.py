@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from ..errors import label_error, value_error
 from ..formulas import mean_scale
 from ..kernels.native import ElementwiseLines, Memory
+from ..labels import Positives, TopK, refuse
 from ..options import ElementwiseOptions
 from ..problem import INTEGER_DTYPES, Shape
+from .labels import int64_labels
 
 
 class PositiveLists(NamedTuple):
@@ -21,7 +23,20 @@ class PositiveLists(NamedTuple):
     classes: NDArray[np.int64]
 
 
-def positive_lists(classes: NDArray[Any], starts: NDArray[Any] | None, logits: Shape, validate: bool) -> PositiveLists:
+def takes_lists(labels_name: str, labels: Any, options: ElementwiseOptions) -> bool:
+    """Whether the labels are lists of positive classes, which only the sigmoid family takes, without ignored ones."""
+    refuse(labels_name, labels, TopK, "Top-k targets belong to softmax_cross_entropy.")
+    if not isinstance(labels, Positives):
+        return False
+    if options.ends_only or options.kind == "pinball":
+        refuse(labels_name, labels, Positives, "Lists of positive classes belong to sigmoid_cross_entropy.")
+    if options.ignore_index is not None:
+        remedy = "Every class that is not in a list is negative; use sample_weight to leave elements out."
+        raise value_error("ignore_index", "None with xent.Positives", repr(options.ignore_index), remedy)
+    return True
+
+
+def positive_lists(classes: NDArray[Any], starts: NDArray[Any] | None, logits: Shape) -> PositiveLists:
     """Lists of positive classes as the kernels take them.
 
     Raises:
@@ -38,34 +53,30 @@ def positive_lists(classes: NDArray[Any], starts: NDArray[Any] | None, logits: S
         if classes.shape[:-1] != logits[:-1] or classes.ndim != len(logits):
             got = f"shape {classes.shape}"
             raise value_error("labels.classes", f"shape {(*logits[:-1], 'k')}", got, "Pad short lists with -1.")
-        padded = classes.reshape(rows, -1).astype(np.int64)
+        padded = int64_labels(classes).reshape(rows, classes.shape[-1])
         kept = padded != -1
         row = np.repeat(np.arange(rows), padded.shape[1]).reshape(padded.shape)[kept]
         flat, ends = padded[kept], np.cumsum(kept.sum(axis=1))
     else:
-        flat, ends = classes.reshape(-1).astype(np.int64), starts.astype(np.int64)[1:]
-        steps: NDArray[np.int64] = np.subtract(starts[1:], starts[:-1], dtype=np.int64)
-        if starts.shape != (rows + 1,) or starts[0] != 0 or (steps < 0).any() or starts[-1] != flat.size:
+        flat, bounds = int64_labels(classes), int64_labels(starts)
+        if starts.shape != (rows + 1,) or bounds[0] != 0 or (np.diff(bounds) < 0).any() or bounds[-1] != flat.size:
             raise value_error(
                 "labels.starts",
-                f"{rows + 1} offsets that rise from 0 to {flat.size}",
-                f"{starts.size} offsets"
-                if starts.shape != (rows + 1,)
-                else f"offsets from {starts[0]} to {starts[-1]}",
+                f"shape ({rows + 1},): offsets that rise from 0 to {flat.size}",
+                f"shape {starts.shape}" if starts.shape != (rows + 1,) else f"{bounds.tolist()[:8]}",
                 "Row r has the classes classes[starts[r]:starts[r + 1]].",
             )
-        row = np.repeat(np.arange(rows), steps)
+        ends = bounds[1:]
+        row = np.repeat(np.arange(rows), np.diff(bounds))
     outside = (flat < 0) | (flat >= count)
     if outside.any():
         first = int(np.argmax(outside))
-        if validate:
-            raise label_error("labels.classes", int(row[first]), int(flat[first]), count)
-        flat, row = flat[~outside], row[~outside]
-        ends = np.cumsum(np.bincount(row, minlength=rows))
+        remedy = "Map the classes into the range; pad short lists with -1."
+        raise label_error("labels.classes", int(row[first]), int(flat[first]), count, remedy)
     order = np.lexsort((flat, row))
     flat = flat[order]
     twice = (flat[1:] == flat[:-1]) & (row[1:] == row[:-1])
-    if validate and twice.any():
+    if twice.any():
         first = int(np.argmax(twice))
         raise value_error(
             "labels.classes",
@@ -97,7 +108,7 @@ def activation(logits: Memory, out: Memory, log: bool) -> None:
     """The sigmoid, as the slope of a negative label's loss; or its logarithm, as minus a positive label's loss."""
     lines = ElementwiseLines(logits, "logistic", positive=-1.0 if log else 1.0)
     if log:
-        lines.meaning(1.0, 1.0, 0.0, 1.0, False)
+        lines.meaning(1.0, 1.0, 0.0, 0.0, 0.0, False)
     lines.run(1.0, out if log else None, None if log else out)
 
 
@@ -130,7 +141,7 @@ class ElementwiseLoss:
             lines.positives(labels.starts, labels.classes)
         else:
             lines.labels(labels)
-        lines.meaning(options.alpha, options.beta, options.low, options.high, options.ends_only)
+        lines.meaning(options.alpha, options.beta, options.rest, options.low, options.high, options.ends_only)
         if options.ignore_index is not None:
             lines.ignore(options.ignore_index)
         if pos_weight is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -48,3 +49,18 @@ def finite_weights(argument: str, weight: NDArray[Any]) -> NDArray[np.float64]:
     if not np.isfinite(flat).all():
         raise value_error(argument, "finite numbers", "inf or NaN", "Use weight 0 for what does not count.")
     return flat
+
+
+def kept_mass(
+    shape: Shape, labels: NDArray[Any] | None, sample_weight: NDArray[Any] | None, ignore: float | None
+) -> float:
+    """Σ s over the elements whose label is not `ignore`; the denominator of an elementwise mean."""
+    if ignore is not None and labels is not None:
+        kept = labels != ignore
+        if sample_weight is None:
+            return float(np.count_nonzero(kept))
+        return float(np.sum(kept * np.broadcast_to(np.asarray(sample_weight, np.float64), shape)))
+    size = math.prod(shape)
+    if sample_weight is None:
+        return float(size)
+    return float(np.sum(np.asarray(sample_weight, np.float64))) * (size / max(sample_weight.size, 1))

@@ -8,8 +8,8 @@ import numpy as np
 
 from ...kernels.native import DTYPE_CODES, Memory, address
 from ...labels import Positives
-from ...losses.elementwise import ElementwiseLoss, PositiveLists, activation, bad_label, positive_lists
-from ...losses.weights import check_normalizer, finite_weights
+from ...losses.elementwise import ElementwiseLoss, PositiveLists, activation, bad_label, positive_lists, takes_lists
+from ...losses.weights import check_normalizer, finite_weights, kept_mass
 from ...options import ElementwiseOptions
 from ...problem import (
     RowLayout,
@@ -18,6 +18,7 @@ from ...problem import (
     check_pos_weight,
     elementwise_problem,
     elementwise_weight_axes,
+    last_axis,
 )
 from . import gradients
 from .arrays import Array, as_array, empty_like, walked_together
@@ -36,7 +37,7 @@ def elementwise_loss(
     validate: bool = True,
 ) -> Any:
     x = as_array(names[0], logits)
-    lists = isinstance(labels, Positives)
+    lists = takes_lists(names[1], labels, options)
     y = x if lists else as_array(names[1], labels)
     problem = elementwise_problem(x.shape, x.dtype.name, y.shape, y.dtype.name, *names)
     dtype = np.dtype(problem.accumulate)
@@ -46,12 +47,13 @@ def elementwise_loss(
     if normalizer is not None:
         denominator = check_normalizer(normalizer, options.reduction)
     elif options.reduction == "mean":
-        denominator = _mass(x, None if lists else y, sample, options.ignore_index)
+        denominator = kept_mass(x.shape, None if lists else y, sample, options.ignore_index)
 
+    lists_of_rows = _positive_lists(labels, x) if lists else None
     # logits, then what is there of labels, positive weight and weights
     given = [a for a in (x, None if lists else y, pos, *weights) if a is not None]
     first, (at_x, *placed), output = walked_together(given, x.shape, by_rows=lists)
-    targets = _positive_lists(labels, x, validate) if lists else placed.pop(0)
+    targets = placed.pop(0) if lists_of_rows is None else lists_of_rows
     loss = ElementwiseLoss(
         options,
         at_x,
@@ -78,9 +80,9 @@ def _output(array: Array | None, layout: RowLayout) -> Memory | None:
     return None if array is None else Memory(address(array), DTYPE_CODES[array.dtype.name], layout, array)
 
 
-def _positive_lists(labels: Positives, x: Array, validate: bool) -> PositiveLists:
+def _positive_lists(labels: Positives, x: Array) -> PositiveLists:
     starts = None if labels.starts is None else as_array("labels.starts", labels.starts)
-    return positive_lists(as_array("labels.classes", labels.classes), starts, x.shape, validate)
+    return positive_lists(as_array("labels.classes", labels.classes), starts, x.shape)
 
 
 def _pos_weight(pos_weight: Any, x: Array) -> Array:
@@ -94,7 +96,7 @@ def _weights(x: Array, class_weight: Any, sample_weight: Any) -> tuple[list[Arra
     weights = []
     if class_weight is not None:
         by_class = as_array("class_weight", class_weight)
-        check_class_weight(by_class.shape, x.shape[-1] if x.ndim else 1)
+        check_class_weight(by_class.shape, last_axis(x.shape))
         weights.append(finite_weights("class_weight", by_class))
     if sample_weight is None:
         return weights, None
@@ -103,14 +105,6 @@ def _weights(x: Array, class_weight: Any, sample_weight: Any) -> tuple[list[Arra
         sample = sample[..., None]
     sample = finite_weights("sample_weight", sample)
     return [*weights, sample], sample
-
-
-def _mass(x: Array, y: Array | None, sample: Array | None, ignore: float | None) -> float:
-    """Σ s over the elements kept."""
-    if ignore is not None and y is not None:
-        kept = y != ignore
-        return float(np.sum(kept * np.broadcast_to(sample, x.shape)) if sample is not None else np.count_nonzero(kept))
-    return float(x.size) if sample is None else float(np.sum(sample)) * (x.size / max(sample.size, 1))
 
 
 def elementwise_operands(

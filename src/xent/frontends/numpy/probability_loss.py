@@ -30,7 +30,7 @@ def cross_entropy_from_probs(
 ) -> Any:
     x, y = as_array("probs", probs), as_array("labels", labels)
     problem = softmax_problem(x.shape, x.dtype.name, options.axis, y.shape, y.dtype.name, False, "probs")
-    p = np.maximum(x.astype(np.float64), clamp_value(clamp, x.dtype.name))
+    floor = clamp_value(clamp, x.dtype.name)
     if validate:
         check_probabilities("probs", x.astype(np.float64), x.dtype.name, log=False)
         check_index(y, problem, options.ignore_index)
@@ -38,11 +38,11 @@ def cross_entropy_from_probs(
     weights = _row_weights(problem, class_weight, sample_weight)
     scale = None if normalizer is None else check_normalizer(normalizer, options.reduction)
 
-    def loss(logs: Array) -> Any:
-        return reference.cross_entropy_of_logs(np, problem, options, logs, target, **weights, normalizer=scale)
-
-    value = _typed(loss(np.log(p)), problem.accumulate)
-    # linear in the logarithms: a row's gradient by log p_k is what a unit of it adds
+    total = reference.cross_entropy_of_probs(
+        np, problem, options, x.astype(np.float64), target, floor, **weights, normalizer=scale
+    )
+    value = _typed(total, problem.accumulate)
+    p = np.maximum(x, floor)
     gradients.record(value, probs, lambda: _slope_of_logs(problem, options, target, weights, scale, p, x))
     return value
 
@@ -94,9 +94,10 @@ def binary_cross_entropy_from_probs(
         check_probabilities("probs", wide, x.dtype.name, log=False)
     floor = clamp_value(clamp, x.dtype.name)
     y, pos, factor, mass, accumulate = elementwise_operands(x, labels, options, validate, weights)
+    wide = np.where(factor == 0, 0.5, wide)  # what does not count may hold anything
     p, q = np.maximum(wide, floor), np.maximum(1.0 - wide, floor)
     a, b = pos * y * factor, (1.0 - y) * factor
-    rows = -np.where(a == 0, 0.0, a * np.log(p)) - np.where(b == 0, 0.0, b * np.log(q))
+    rows = reference.binary_of_probs(np, wide, a, b, floor)
     scale = 1.0
     if options.reduction == "mean":
         total = float(np.sum(mass)) if normalizer is None else check_normalizer(normalizer, options.reduction)
@@ -127,10 +128,8 @@ def kl_divergence(
         check_probabilities("predictions", q, x.dtype.name, log_predictions)
         check_probabilities("targets", t, y.dtype.name, log_targets)
     floor = clamp_value(clamp, x.dtype.name)
-    log_q = q if log_predictions else np.log(np.maximum(q, floor))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        log_t, t = (t, np.exp(t)) if log_targets else (np.log(t), t)
-        rows = reference.kl_rows(np, log_q, t, log_t)
+    with np.errstate(invalid="ignore"):  # 0·inf is 0
+        rows, t = reference.kl_rows(np, q, t, floor, log_q=log_predictions, log_t=log_targets)
     batch = x.shape[:axis] + x.shape[axis + 1 :]
     s: Any = 1.0
     if sample_weight is not None:
@@ -143,7 +142,7 @@ def kl_divergence(
     accumulate = "float64" if x.dtype == np.float64 else "float32"
     value = _typed(rows if options.reduction == "none" else np.sum(rows) * scale, accumulate)
 
-    def slope() -> Array:
+    def slope() -> Any:
         down = -t * (np.asarray(s)[..., None] * scale)
         return np.moveaxis(down if log_predictions else down / np.maximum(q, floor), -1, axis).astype(x.dtype)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...formulas import RowFunction
 from ...kernels.native import IndexLabels, Memory, address
-from ...labels import TopK
+from ...labels import Positives, TopK, refuse
 from ...losses.labels import TopKArrays, int64_labels, topk_arrays
 from ...losses.softmax import SoftmaxLoss, Stats
 from ...options import SoftmaxOptions
@@ -33,6 +33,7 @@ def softmax_cross_entropy(
     validate: bool,
     function: RowFunction | None = None,
 ) -> Any:
+    refuse("labels", labels, Positives, "Lists of positive classes belong to sigmoid_cross_entropy.")
     x = as_array("logits", logits)
     target = (
         TopK(as_array("labels.indices", labels.indices), as_array("labels.values", labels.values))

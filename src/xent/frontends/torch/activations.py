@@ -65,7 +65,7 @@ class LogSoftmax(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> Any:
         (log_p,) = ctx.saved_tensors
-        return upstream - log_p.exp() * upstream.sum(ctx.axis, keepdim=True), None
+        return upstream - softmax(log_p, ctx.axis) * upstream.sum(ctx.axis, keepdim=True), None
 
 
 def _along_axis(function: Any, fallback: Any, logits: Tensor, axis: int) -> Tensor:

@@ -57,7 +57,8 @@ class _Namespace:
         torch.argmax,
         torch.arange,
     )
-    take = torch.take
+    stop_gradient = torch.detach
+    take, abs, maximum = torch.take, torch.abs, torch.maximum
     logaddexp, log, expm1 = torch.logaddexp, torch.log, torch.expm1
     where, sum, all, zeros, ones = torch.where, torch.sum, torch.all, torch.zeros, torch.ones
     zeros_like, ones_like, moveaxis = torch.zeros_like, torch.ones_like, torch.movedim
@@ -91,6 +92,8 @@ def numpy_of(tensor: Tensor | None) -> Any:
 def as_tensor(argument: str, value: Any, like: Tensor) -> Tensor:
     """A tensor on the device of `like`; anything that NumPy understands is copied to one."""
     if isinstance(value, Tensor):
+        if value.layout is not torch.strided:
+            raise type_error(argument, "a dense tensor", str(value.layout), "Convert it with .to_dense().")
         return value
     array = as_array(argument, value)
     try:

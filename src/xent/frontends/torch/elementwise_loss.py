@@ -9,9 +9,8 @@ from torch import Tensor
 
 from ...kernels import reference
 from ...kernels.native import LABEL_CODES, Memory
-from ...labels import Positives
-from ...losses.elementwise import ElementwiseLoss, PositiveLists, activation, bad_label, positive_lists
-from ...losses.weights import check_normalizer, finite_weights
+from ...losses.elementwise import ElementwiseLoss, PositiveLists, activation, bad_label, positive_lists, takes_lists
+from ...losses.weights import check_normalizer, finite_weights, kept_mass
 from ...options import ElementwiseOptions
 from ...plan import loss_plan
 from ...problem import (
@@ -23,8 +22,10 @@ from ...problem import (
     dense_strides,
     elementwise_problem,
     elementwise_weight_axes,
+    last_axis,
     shared_layouts,
 )
+from ..numpy.arrays import as_array
 from .arrays import (
     DTYPE_NAMES,
     NAMESPACE,
@@ -69,7 +70,7 @@ class _Call:
     by_lists: PositiveLists | None = None
     pos_weight: Tensor | None = None
     sample: Tensor | None = None
-    denominator: float | None = None
+    normalizer: float | None = None
     one_pass = False
 
     def __init__(self, options: ElementwiseOptions, dtype: torch.dtype) -> None:
@@ -84,20 +85,15 @@ class _Call:
         pos = [] if self.pos_weight is None else [self.pos_weight]
         return [*labels, *pos, *self.weights]
 
-    def mass(self, logits: Tensor) -> float:
-        """Σ s over the elements kept."""
-        sample, ignore = self.sample, self.options.ignore_index
-        if ignore is not None and self.by_lists is None:
-            kept = self.labels.detach() != ignore
-            return float(kept.sum() if sample is None else (kept * sample.detach().double()).sum())
-        if sample is None:
-            return float(logits.numel())
-        return float(sample.detach().double().sum()) * (logits.numel() / max(sample.numel(), 1))
-
     def prepare(self, logits: Tensor, labels_name: str, validate: bool) -> None:
         """Readies the kernel."""
-        if self.denominator is None:
-            self.denominator = self.mass(logits) if self.options.reduction == "mean" else 1.0
+        denominator = self.normalizer
+        if denominator is None:
+            labels = None if self.by_lists is not None else numpy_of(self.labels)
+            ignore = self.options.ignore_index
+            denominator = 1.0
+            if self.options.reduction == "mean":
+                denominator = kept_mass(tuple(logits.shape), labels, numpy_of(self.sample), ignore)
         first, (at_x, *placed), self.output = walked_together(
             [logits, *self.tensors], tuple(logits.shape), self.by_lists is not None
         )
@@ -109,7 +105,7 @@ class _Call:
             targets,
             pos_weight=None if self.pos_weight is None else placed.pop(0),
             weights=placed,
-            denominator=self.denominator,
+            denominator=denominator,
             validate=validate,
         )
 
@@ -157,7 +153,7 @@ class _Call:
             pos_weight=None if self.pos_weight is None else self.pos_weight.to(self.dtype),
             weight=weight,
             mass=None if self.sample is None else self.sample.to(self.dtype),
-            normalizer=self.denominator,
+            normalizer=self.normalizer,
         )
 
 
@@ -191,24 +187,26 @@ def elementwise_loss(
     normalizer: Any = None,
     validate: bool = True,
 ) -> Any:
-    lists = isinstance(labels, Positives)
+    lists = takes_lists(names[1], labels, options)
     y = logits if lists else as_tensor(names[1], labels, logits)
     problem = elementwise_problem(logits.shape, dtype_name(logits), y.shape, dtype_name(y), *names)
     call = _Call(options, TORCH_DTYPES[problem.accumulate])
     call.labels = y
-    call.denominator = None if normalizer is None else check_normalizer(normalizer, options.reduction)
+    call.normalizer = None if normalizer is None else check_normalizer(normalizer, options.reduction)
     if lists:
-        starts = None if labels.starts is None else numpy_of(as_tensor("labels.starts", labels.starts, logits))
-        classes = numpy_of(as_tensor("labels.classes", labels.classes, logits))
-        call.by_lists = positive_lists(classes, starts, tuple(logits.shape), validate)
+        starts = None if labels.starts is None else as_array("labels.starts", labels.starts)
+        call.by_lists = positive_lists(as_array("labels.classes", labels.classes), starts, tuple(logits.shape))
     if pos_weight is not None:
         call.pos_weight = as_tensor("pos_weight", pos_weight, logits)
         check_pos_weight(call.pos_weight.shape, logits.shape)
+    weight_names = []
     if class_weight is not None:
+        weight_names.append("class_weight")
         by_class = as_tensor("class_weight", class_weight, logits)
-        check_class_weight(tuple(by_class.shape), logits.shape[-1] if logits.ndim else 1)
+        check_class_weight(tuple(by_class.shape), last_axis(tuple(logits.shape)))
         call.weights.append(by_class)
     if sample_weight is not None:
+        weight_names.append("sample_weight")
         sample = as_tensor("sample_weight", sample_weight, logits)
         by_rows = elementwise_weight_axes(sample.shape, logits.shape) == "rows"
         call.sample = sample.unsqueeze(-1) if by_rows else sample
@@ -216,7 +214,7 @@ def elementwise_loss(
 
     named = [("labels", y)] if not lists else []
     named += [] if call.pos_weight is None else [("pos_weight", call.pos_weight)]
-    named += [("weights", t) for t in call.weights]
+    named += zip(weight_names, call.weights, strict=True)
     plain = is_plain(logits) and all(is_plain(t) for _, t in named)
     wants = wanted_gradients(logits, named)
     plan = loss_plan(plain_memory=plain, wants=wants, scalar=call.scalar)

@@ -21,15 +21,11 @@ from ...problem import (
     check_sample_weight,
     elementwise_problem,
     elementwise_weight_axes,
+    last_axis,
     softmax_axis,
     softmax_problem,
 )
 from .arrays import NAMESPACE, TORCH_DTYPES, as_tensor, dtype_name, is_plain, numpy_of
-
-
-def _clamped(p: Tensor, floor: float) -> Tensor:
-    """max(p, floor), with the derivative 1 everywhere: a probability of 0 is still pulled up."""
-    return p + (p.clamp(min=floor) - p).detach()
 
 
 def _checked(argument: str, p: Tensor, validate: bool, log: bool = False) -> None:
@@ -68,13 +64,13 @@ def cross_entropy_from_probs(
         check_class_weight(tuple(v.shape), problem.classes)
     if s is not None:
         check_sample_weight(tuple(s.shape), problem.batch_shape)
-    logs = _clamped(probs.to(dtype), clamp_value(clamp, dtype_name(probs))).log()
-    return reference.cross_entropy_of_logs(
+    return reference.cross_entropy_of_probs(
         NAMESPACE,
         problem,
         options,
-        logs,
+        probs.to(dtype),
         y,
+        clamp_value(clamp, dtype_name(probs)),
         class_weight=v,
         sample_weight=s,
         normalizer=None if normalizer is None else check_normalizer(normalizer, options.reduction),
@@ -111,7 +107,7 @@ def binary_cross_entropy_from_probs(
     factor, mass = kept, kept
     if class_weight is not None:
         by_class = as_tensor("class_weight", class_weight, probs).to(dtype)
-        check_class_weight(tuple(by_class.shape), probs.shape[-1] if probs.ndim else 1)
+        check_class_weight(tuple(by_class.shape), last_axis(tuple(probs.shape)))
         factor = factor * by_class
     if sample_weight is not None:
         sample = as_tensor("sample_weight", sample_weight, probs).to(dtype)
@@ -120,7 +116,7 @@ def binary_cross_entropy_from_probs(
         factor, mass = factor * sample, mass * sample
     floor = clamp_value(clamp, dtype_name(probs))
     p = torch.where(kept == 0, 0.5 * torch.ones_like(kept), probs.to(dtype))
-    loss = -a * _clamped(p, floor).log() - (1.0 - t) * _clamped(1.0 - p, floor).log()
+    loss = reference.binary_of_probs(NAMESPACE, p, a, 1.0 - t, floor)
     return reference.reduced(
         NAMESPACE,
         options.reduction,
@@ -155,9 +151,8 @@ def kl_divergence(
     _checked("targets", targets, validate, log_targets)
     dtype = TORCH_DTYPES[check_logits_dtype(dtype_name(predictions))]
     q, t = (x.to(dtype).movedim(axis, -1) for x in (predictions, targets))
-    log_q = q if log_predictions else _clamped(q, clamp_value(clamp, dtype_name(predictions))).log()
-    log_t = t if log_targets else torch.where(t == 0, torch.ones_like(t), t).log()
-    rows = reference.kl_rows(NAMESPACE, log_q, t.exp() if log_targets else t, log_t)
+    floor = clamp_value(clamp, dtype_name(predictions))
+    rows, _ = reference.kl_rows(NAMESPACE, q, t, floor, log_q=log_predictions, log_t=log_targets)
     s = torch.ones_like(rows)
     if sample_weight is not None:
         weight = as_tensor("sample_weight", sample_weight, predictions).to(dtype)

@@ -10,7 +10,7 @@ from torch import Tensor
 from ...formulas import RowFunction
 from ...kernels import reference
 from ...kernels.native import IndexLabels
-from ...labels import TopK
+from ...labels import Positives, TopK, refuse
 from ...losses.labels import int64_labels, topk_arrays
 from ...losses.softmax import SoftmaxLoss, Stats
 from ...losses.weights import check_normalizer
@@ -179,6 +179,7 @@ def softmax_cross_entropy(
     validate: bool,
     function: RowFunction | None = None,
 ) -> Any:
+    refuse("labels", labels, Positives, "Lists of positive classes belong to sigmoid_cross_entropy.")
     if isinstance(labels, TopK):
         target: Any = TopK(
             as_tensor("labels.indices", labels.indices, logits), as_tensor("labels.values", labels.values, logits)
