@@ -106,7 +106,8 @@ struct ModulatedLoss {
       const auto live = l.positive > clip;
       const Vec<T> p = live ? l.positive - clip : splat<T>(1);
       const Vec<T> q = l.negative + clip;  // 1 - p
-      const Vec<T> of_neg = power(none, -log_of(p), gamma_neg), log_q = -log_of(q);
+      const Vec<T> of_neg = power(none, -log_of<false>(p), gamma_neg);
+      const Vec<T> log_q = p < T(0.5) ? -log_of<true>(-p) : -log_of<false>(q);
       const Vec<T> slope = (gamma_neg * log_q / p + T(1) / q) * of_neg * l.positive * l.negative;
       neg = live ? of_neg * log_q : Vec<T>{};
       neg_slope = live ? slope : Vec<T>{};
@@ -131,13 +132,14 @@ struct ModulatedLoss {
     const Vec<T> of_sum = (product - (sum - back)) + (other - back);
     return exp_nonpositive<T, true>(-sum, -(of_product + of_sum));
   }
-  // Natural logarithm of numbers in (0, 1], through the double one.
+  // log(x) for x in (0, 1], or log(1 + x) for x in (-1, 0], through the double ones.
+  template <bool PlusOne>
   static XENT_INLINE Vec<T> log_of(Vec<T> x) {
     T lanes[Simd<T>::width];
     double wide[Simd<T>::width];
     store(lanes, x);
     for (int i = 0; i < Simd<T>::width; ++i) wide[i] = double(lanes[i]);
-    for (int i = 0; i < Simd<T>::width; i += Simd<double>::width) store(wide + i, log_plus(load(wide + i), Vec<double>{}));
+    for (int i = 0; i < Simd<T>::width; i += Simd<double>::width) store(wide + i, PlusOne ? log1p_of(load(wide + i)) : log_plus(load(wide + i), Vec<double>{}));
     for (int i = 0; i < Simd<T>::width; ++i) lanes[i] = T(wide[i]);
     return load(lanes);
   }

@@ -230,7 +230,7 @@ inline Vec<double> log_plus(Vec<double> u, Vec<double> rest) {
   return u == 0 ? splat<double>(-INFINITY) : y;
 }
 
-// log(1 + s) for 0 <= s < 2^60 and for s = -1, at most 1 ulp: the rounding of 1 + s is put back.
+// log(1 + s) for -1 <= s < 2^60, at most 1 ulp: the rounding of 1 + s is put back.
 inline Vec<double> log1p_of(Vec<double> s) {
   const Vec<double> u = s + 1.0;
   return log_plus(u, (u < 2.0 ? s - (u - 1.0) : 1.0 - (u - s)) / u);

@@ -114,7 +114,7 @@ def elementwise(
     v = np.ones((), Real) if class_weight is None else extended(class_weight)
     pos = np.ones((), Real) if pos_weight is None else extended(pos_weight)
     s, v, pos_full = (np.broadcast_to(a, x.shape) for a in (s, v, pos))
-    dropped = ignored | (s * v == 0)
+    dropped = ignored | ((s * v == 0) & ~np.isfinite(x))
     kept = np.where(ignored, Real(0), Real(1))
     x, y = np.where(dropped, Real(0), x), np.where(ignored, Real(0), y)
 
@@ -192,7 +192,8 @@ def from_probabilities(
     mass = np.broadcast_to(w * s, p.shape)
     w = mass if class_weight is None else mass * extended(class_weight)
     high, low = np.maximum(p, Real(clamp)), np.maximum(1 - p, Real(clamp))
-    each = times(w, times(pos * y, -np.log(high)) + times(1 - y, -np.where(p < 0.5, np.log1p(-p), np.log(low))))
+    log_low = np.where(p < 0.5, np.log1p(-np.minimum(p, Real(1) / 2)), np.log(low))
+    each = times(w, times(pos * y, -np.log(high)) + times(1 - y, -log_low))
     dp = times(w, -times(pos * y, 1 / high) + times(1 - y, 1 / low))
     return (
         *reduce(each, mass.sum(), reduction, normalizer),

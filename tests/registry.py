@@ -279,11 +279,15 @@ FUNCTIONS = {
 # Losses whose cases, oracle and rival stand in a module of their own.
 ELSEWHERE = {
     "asymmetric_sigmoid_cross_entropy": "elementwise_cases.py",
-    "focal_cross_entropy": "test_sigmoid_accuracy.py",
+    "binary_cross_entropy_from_probs": "test_probabilities.py",
+    "cross_entropy_from_probs": "test_probabilities.py",
+    "focal_cross_entropy": "test_row_functions.py",
+    "kl_divergence": "test_probabilities.py",
     "log_sigmoid": "test_sigmoid_accuracy.py",
     "logistic_loss": "elementwise_cases.py",
     "pinball_loss": "elementwise_cases.py",
-    "poly_cross_entropy": "test_sigmoid_accuracy.py",
+    "poly_cross_entropy": "test_row_functions.py",
+    "row_loss": "test_row_functions.py",
     "sigmoid": "test_sigmoid_accuracy.py",
     "sigmoid_cross_entropy": "elementwise_cases.py",
     "sigmoid_focal_cross_entropy": "elementwise_cases.py",

@@ -661,7 +661,7 @@ def test_bad_input_of_functions(name: str) -> None:
         for shape, axis in (((2, 0), 1), ((0, 2), 0), ((0, 0), 0)):
             with pytest.raises(ValueError, match=r"^logits: expected at least one class, got shape .*\. "):
                 function(convert(np.zeros(shape)), axis)
-    with pytest.raises(TypeError, match=r"^logits: expected a NumPy array or a torch.Tensor, got .*set\. Convert it"):
+    with pytest.raises(TypeError, match=r"^logits: expected .*, got .*(set|object)\. Convert"):
         function({1.0})
     with pytest.raises(TypeError, match=r"^logits: expected a plain array, got a masked array\. "):
         function(np.ma.masked_array([1.0, 2.0], [True, False]))

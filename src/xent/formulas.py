@@ -69,4 +69,5 @@ def focal(xp: Any, nll: Any, gamma: float) -> tuple[Any, Any]:
 
 def poly(xp: Any, nll: Any, epsilon: float) -> tuple[Any, Any]:
     """nll + ε·(1 - p) with p = e^-nll, and its derivative by the nll."""
-    return nll - epsilon * xp.expm1(-nll), 1.0 + epsilon * xp.exp(-nll)
+    wrong = -xp.expm1(-nll)
+    return nll + epsilon * wrong, (1.0 + epsilon) - epsilon * wrong

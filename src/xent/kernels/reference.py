@@ -204,7 +204,15 @@ def elementwise_loss(
 def log_clamped(xp: Any, p: Any, floor: float) -> Any:
     """log max(p, floor), whose derivative is 1 / max(p, floor) everywhere: a probability of 0 is still pulled up."""
     stop = getattr(xp, "stop_gradient", lambda x: x)
-    return xp.log(p + stop(xp.maximum(p, floor + xp.zeros_like(p)) - p))
+    return xp.log(xp.where(p < floor, floor + (p - stop(p)), p))
+
+
+def log1m_clamped(xp: Any, p: Any, floor: float) -> Any:
+    """log max(1 - p, floor), accurate for small p, with a derivative that does not vanish below the floor."""
+    stop = getattr(xp, "stop_gradient", lambda x: x)
+    low = 1.0 - p < floor
+    inside = xp.log1p(-xp.where(low, xp.zeros_like(p), p))
+    return xp.where(low, xp.log(floor - (p - stop(p))), inside)
 
 
 def cross_entropy_of_probs(
@@ -220,13 +228,16 @@ def cross_entropy_of_probs(
     normalizer: Any = None,
 ) -> Any:
     """-Σ_k v_k·t_k·log max(p_k, floor) of each row, reduced; labels as in `softmax_cross_entropy`."""
-    logs = log_clamped(xp, xp.moveaxis(probs, problem.axis, -1), floor)
+    probs = xp.moveaxis(probs, problem.axis, -1)
+    if problem.target == "index" and options.ignore_index is not None:  # what is ignored may hold anything
+        probs = xp.where(xp.expand_dims(labels == options.ignore_index, -1), xp.ones_like(probs), probs)
+    logs = log_clamped(xp, probs, floor)
     v = xp.ones(problem.classes, dtype=logs.dtype, device=logs.device) if class_weight is None else class_weight
     s = 1.0 if sample_weight is None else sample_weight
     if problem.target == "index":
         outside = (labels < 0) | (labels >= problem.classes)
         index = xp.where(outside, xp.zeros_like(labels), labels)
-        dropped = outside & (labels == options.ignore_index if options.ignore_index is not None else False)
+        dropped = outside & ~outside if options.ignore_index is None else labels == options.ignore_index
         weight = xp.take(v, index)
         mass = xp.where(dropped, xp.zeros_like(weight), weight)
         rows = -xp.take_along_axis(logs, xp.expand_dims(index, -1), -1)[..., 0]
@@ -255,7 +266,7 @@ def reduced(xp: Any, reduction: str, loss: Any, mass: Any, normalizer: Any) -> A
 
 def binary_of_probs(xp: Any, p: Any, positive: Any, negative: Any, floor: float) -> Any:
     """-positive·log max(p, floor) - negative·log max(1 - p, floor); a share of 0 adds 0."""
-    return -positive * log_clamped(xp, p, floor) - negative * log_clamped(xp, 1.0 - p, floor)
+    return -positive * log_clamped(xp, p, floor) - negative * log1m_clamped(xp, p, floor)
 
 
 def kl_rows(xp: Any, q: Any, t: Any, floor: float, *, log_q: bool, log_t: bool) -> tuple[Any, Any]:

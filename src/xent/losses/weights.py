@@ -45,7 +45,7 @@ def flat_sample_weight(weight: NDArray[Any], batch: Shape) -> NDArray[np.float64
 def finite_weights(argument: str, weight: NDArray[Any]) -> NDArray[np.float64]:
     if weight.dtype.kind not in "fiub" and weight.dtype.name != "bfloat16":
         raise value_error(argument, "real numbers", f"dtype {weight.dtype}", "Convert the weights to a float dtype.")
-    flat = np.ascontiguousarray(weight, np.float64)
+    flat = np.asarray(weight, np.float64, order="C")
     if not np.isfinite(flat).all():
         raise value_error(argument, "finite numbers", "inf or NaN", "Use weight 0 for what does not count.")
     return flat

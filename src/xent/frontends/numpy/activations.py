@@ -8,7 +8,7 @@ import numpy as np
 
 from ...kernels.native import Memory, RowCoefficients, SoftmaxRows
 from ...problem import softmax_axis
-from .arrays import Array, as_array, empty_like, memory
+from .arrays import Array, as_array, memory, output_like
 
 
 def _rows(logits: Any, axis: int) -> tuple[Array, int, Memory]:
@@ -19,15 +19,15 @@ def _rows(logits: Any, axis: int) -> tuple[Array, int, Memory]:
 
 def softmax(logits: Any, axis: int) -> Array:
     x, at, rows = _rows(logits, axis)
-    out = empty_like(x)
-    SoftmaxRows(rows).run(RowCoefficients(l=1.0), memory(out, at))
+    out, into = output_like(x, at)
+    SoftmaxRows(rows).run(RowCoefficients(l=1.0), into)
     return out
 
 
 def log_softmax(logits: Any, axis: int) -> Array:
     x, at, rows = _rows(logits, axis)
-    out = empty_like(x)
-    SoftmaxRows(rows).log_softmax(memory(out, at))
+    out, into = output_like(x, at)
+    SoftmaxRows(rows).log_softmax(into)
     return out
 
 

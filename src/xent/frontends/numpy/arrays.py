@@ -50,6 +50,14 @@ def empty_like(x: Array, dtype: np.dtype[Any] | None = None) -> Array:
     return flat.reshape([x.shape[at] for at in order]).transpose(np.argsort(order))
 
 
+def output_like(x: Array, axis: int) -> tuple[Array, Memory]:
+    """An uninitialised array like `x` and its rows; in the plain order where the order of `x` has no rows."""
+    out = empty_like(x)
+    if row_layout(out.shape, tuple(step // out.itemsize for step in out.strides), axis) is None:
+        out = pooled(x.size * x.itemsize).view(x.dtype).reshape(x.shape)
+    return out, memory(out, axis)
+
+
 def walked_together(arrays: list[Array], shape: Shape, by_rows: bool = False) -> tuple[Array, list[Memory], RowLayout]:
     """Arrays broadcast to one shape, the first in full, as memory walked alike, with outputs like the first.
 

@@ -11,7 +11,7 @@ from ...losses.labels import check_index
 from ...losses.probabilities import check_probabilities, clamp_value
 from ...losses.weights import check_normalizer, flat_class_weight, flat_sample_weight
 from ...options import ElementwiseOptions, SoftmaxOptions
-from ...problem import SoftmaxProblem, check_same_shape, softmax_axis, softmax_problem
+from ...problem import SoftmaxProblem, check_logits_dtype, check_same_shape, softmax_axis, softmax_problem
 from . import gradients
 from .arrays import Array, as_array
 from .elementwise_loss import elementwise_operands
@@ -42,8 +42,8 @@ def cross_entropy_from_probs(
         np, problem, options, x.astype(np.float64), target, floor, **weights, normalizer=scale
     )
     value = _typed(total, problem.accumulate)
-    p = np.maximum(x, floor)
-    gradients.record(value, probs, lambda: _slope_of_logs(problem, options, target, weights, scale, p, x))
+    p = np.maximum(x.astype(np.float64), floor)
+    gradients.record(value, probs, lambda: _slope_of_logs(problem, options, target, weights, scale, p, x.dtype))
     return value
 
 
@@ -51,24 +51,31 @@ def _slope_of_logs(
     problem: SoftmaxProblem,
     options: SoftmaxOptions,
     target: Array,
-    weights: Any,
+    weights: dict[str, Any],
     scale: float | None,
     p: Array,
-    x: Array,
+    dtype: np.dtype[Any],
 ) -> Array:
     """-w·t / p, w being what the reduction makes of a row."""
     v = 1.0 if weights["class_weight"] is None else weights["class_weight"]
     s = 1.0 if weights["sample_weight"] is None else weights["sample_weight"][..., None]
-    if problem.target == "index":
-        soft = (target[..., None] == np.arange(problem.classes)) * v
+    if problem.target == "index":  # an ignored label may be a class
+        kept = target[..., None] != (-1 if options.ignore_index is None else options.ignore_index)
+        soft = ((target[..., None] == np.arange(problem.classes)) & kept) * v
     else:
         soft = np.moveaxis(target, problem.axis, -1) * v
+    soft = soft * s
     factor = 1.0
     if options.reduction == "mean":
-        mass = float(np.sum(soft * s)) if scale is None else scale
+        mass = float(np.sum(soft)) if scale is None else scale
         factor = 1.0 / mass if mass else 0.0
-    slope: Array = np.moveaxis(-soft * s * factor, -1, problem.axis) / p
-    return slope.astype(x.dtype)
+    return _slope(np.moveaxis(soft * -factor, -1, problem.axis), p, dtype)
+
+
+def _slope(share: Array, p: Array, dtype: np.dtype[Any]) -> Array:
+    """share / p, exactly 0 where the share is; a slope beyond half precision is infinite."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.where(share == 0, 0.0, share / p).astype(dtype)
 
 
 def _row_weights(problem: SoftmaxProblem, class_weight: Any, sample_weight: Any) -> dict[str, Any]:
@@ -89,6 +96,10 @@ def binary_cross_entropy_from_probs(
     probs: Any, labels: Any, options: ElementwiseOptions, *, clamp: Any, validate: bool, normalizer: Any, **weights: Any
 ) -> Any:
     x = as_array("probs", probs)
+    check_logits_dtype(x.dtype.name, "probs")
+    scale = 1.0
+    if normalizer is not None:
+        normalizer = check_normalizer(normalizer, options.reduction)
     wide = x.astype(np.float64)
     if validate:
         check_probabilities("probs", wide, x.dtype.name, log=False)
@@ -98,12 +109,12 @@ def binary_cross_entropy_from_probs(
     p, q = np.maximum(wide, floor), np.maximum(1.0 - wide, floor)
     a, b = pos * y * factor, (1.0 - y) * factor
     rows = reference.binary_of_probs(np, wide, a, b, floor)
-    scale = 1.0
     if options.reduction == "mean":
-        total = float(np.sum(mass)) if normalizer is None else check_normalizer(normalizer, options.reduction)
+        total = float(np.sum(mass)) if normalizer is None else normalizer
         scale = 1.0 / total if total else 0.0
     value = _typed(rows if options.reduction == "none" else np.sum(rows) * scale, accumulate)
-    gradients.record(value, probs, lambda: ((b / q - a / p) * scale).astype(x.dtype))
+    dtype = x.dtype
+    gradients.record(value, probs, lambda: _slope(b * scale, q, dtype) - _slope(a * scale, p, dtype))
     return value
 
 
@@ -136,15 +147,17 @@ def kl_divergence(
         s = flat_sample_weight(as_array("sample_weight", sample_weight), batch).reshape(batch)
     rows = np.where(s == 0, 0.0, s * rows)
     scale = 1.0
+    if normalizer is not None:
+        normalizer = check_normalizer(normalizer, options.reduction)
     if options.reduction == "mean":
-        divisor = float(np.sum(s * np.ones(batch))) if normalizer is None else check_normalizer(normalizer, "mean")
+        divisor = float(np.sum(s * np.ones(batch))) if normalizer is None else normalizer
         scale = 1.0 / divisor if divisor else 0.0
     accumulate = "float64" if x.dtype == np.float64 else "float32"
     value = _typed(rows if options.reduction == "none" else np.sum(rows) * scale, accumulate)
 
     def slope() -> Any:
         down = -t * (np.asarray(s)[..., None] * scale)
-        return np.moveaxis(down if log_predictions else down / np.maximum(q, floor), -1, axis).astype(x.dtype)
+        return np.moveaxis(_slope(down, np.ones(()) if log_predictions else np.maximum(q, floor), x.dtype), -1, axis)
 
     gradients.record(value, predictions, slope)
     return value

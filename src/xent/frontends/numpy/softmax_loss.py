@@ -14,7 +14,7 @@ from ...losses.softmax import SoftmaxLoss, Stats
 from ...options import SoftmaxOptions
 from ...problem import SoftmaxProblem, softmax_problem
 from . import gradients
-from .arrays import Array, as_array, empty_like, memory
+from .arrays import Array, as_array, memory, output_like
 
 
 def _scalar(value: float, problem: SoftmaxProblem) -> Any:
@@ -59,8 +59,7 @@ def softmax_cross_entropy(
     recorder = gradients.active.get()
     gradient = into = None
     if recorder is not None and options.reduction != "none":
-        gradient = empty_like(x)
-        into = memory(gradient, problem.axis)
+        gradient, into = output_like(x, problem.axis)
     out = loss.run(into, statistics=return_stats)
     shape, dtype = problem.batch_shape, np.dtype(problem.accumulate)
     value = _scalar(out.total, problem) if options.reduction != "none" else out.loss.astype(dtype).reshape(shape)

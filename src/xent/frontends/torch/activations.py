@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...kernels.native import RowCoefficients, SoftmaxRows
 from ...problem import softmax_axis
-from .arrays import dtype_name, empty_like, is_plain, memory
+from .arrays import dtype_name, is_plain, memory, output_like
 
 
 class LogSumExp(torch.autograd.Function):
@@ -38,8 +38,8 @@ class Softmax(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, axis: int) -> Tensor:
-        out = empty_like(logits)
-        SoftmaxRows(memory(logits, axis)).run(RowCoefficients(l=1.0), memory(out, axis))
+        out, into = output_like(logits, axis)
+        SoftmaxRows(memory(logits, axis)).run(RowCoefficients(l=1.0), into)
         ctx.save_for_backward(out)
         ctx.axis = axis
         return out
@@ -56,8 +56,8 @@ class LogSoftmax(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, axis: int) -> Tensor:
-        out = empty_like(logits)
-        SoftmaxRows(memory(logits, axis)).log_softmax(memory(out, axis))
+        out, into = output_like(logits, axis)
+        SoftmaxRows(memory(logits, axis)).log_softmax(into)
         ctx.save_for_backward(out)
         ctx.axis = axis
         return out

@@ -45,6 +45,14 @@ def empty_like(tensor: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     return flat.view([tensor.shape[at] for at in order]).permute(sorted(range(len(order)), key=order.__getitem__))
 
 
+def output_like(tensor: Tensor, axis: int) -> tuple[Tensor, Memory]:
+    """An uninitialised tensor like `tensor` and its rows; in the plain order where that of `tensor` has no rows."""
+    out = empty_like(tensor)
+    if row_layout(out.shape, out.stride(), axis) is None:
+        out = torch.empty(tensor.shape, dtype=tensor.dtype)
+    return out, memory(out, axis)
+
+
 class _Namespace:
     """The array API in torch's words, for the reference."""
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...errors import type_error
+from ...errors import type_error, value_error
 
 
 def value_and_grad(
@@ -22,6 +22,9 @@ def value_and_grad(
     with torch.enable_grad():
         out = loss_fn(*leaves, **kwargs)
     loss = out[0] if has_aux else out
+    if not isinstance(loss, Tensor) or loss.ndim:
+        got = f"a loss of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+        raise value_error("loss_fn", "a scalar loss", got, "Use reduction='mean' or 'sum'.")
     gradients = torch.autograd.grad(loss, [leaves[at] for at in wanted])
     loss = loss.detach()
     return ((loss, *out[1:]) if has_aux else loss), gradients

@@ -11,7 +11,7 @@ from ...kernels import reference
 from ...losses.elementwise import bad_label
 from ...losses.labels import check_index
 from ...losses.probabilities import check_probabilities, clamp_value
-from ...losses.weights import check_normalizer
+from ...losses.weights import check_normalizer, finite_weights
 from ...options import ElementwiseOptions, SoftmaxOptions
 from ...problem import (
     check_class_weight,
@@ -33,8 +33,11 @@ def _checked(argument: str, p: Tensor, validate: bool, log: bool = False) -> Non
         check_probabilities(argument, p.detach().double().numpy(), dtype_name(p), log)
 
 
-def _optional(argument: str, value: Any, like: Tensor, dtype: torch.dtype) -> Tensor | None:
-    return None if value is None else as_tensor(argument, value, like).to(dtype)
+def _weight(argument: str, value: Any, like: Tensor, dtype: torch.dtype) -> Tensor:
+    weight = as_tensor(argument, value, like)
+    if is_plain(weight):
+        finite_weights(argument, numpy_of(weight))
+    return weight.to(dtype)
 
 
 def cross_entropy_from_probs(
@@ -58,8 +61,8 @@ def cross_entropy_from_probs(
         y = y.long()
     else:
         y = y.to(dtype)
-    v = _optional("class_weight", class_weight, probs, dtype)
-    s = _optional("sample_weight", sample_weight, probs, dtype)
+    v = None if class_weight is None else _weight("class_weight", class_weight, probs, dtype)
+    s = None if sample_weight is None else _weight("sample_weight", sample_weight, probs, dtype)
     if v is not None:
         check_class_weight(tuple(v.shape), problem.classes)
     if s is not None:
@@ -101,16 +104,16 @@ def binary_cross_entropy_from_probs(
         _check_labels(y, t, options)
     a = t
     if pos_weight is not None:
-        pos = as_tensor("pos_weight", pos_weight, probs).to(dtype)
+        pos = _weight("pos_weight", pos_weight, probs, dtype)
         check_pos_weight(pos.shape, probs.shape)
         a = a * pos
     factor, mass = kept, kept
     if class_weight is not None:
-        by_class = as_tensor("class_weight", class_weight, probs).to(dtype)
+        by_class = _weight("class_weight", class_weight, probs, dtype)
         check_class_weight(tuple(by_class.shape), last_axis(tuple(probs.shape)))
         factor = factor * by_class
     if sample_weight is not None:
-        sample = as_tensor("sample_weight", sample_weight, probs).to(dtype)
+        sample = _weight("sample_weight", sample_weight, probs, dtype)
         if elementwise_weight_axes(sample.shape, probs.shape) == "rows":
             sample = sample.unsqueeze(-1)
         factor, mass = factor * sample, mass * sample
@@ -155,7 +158,7 @@ def kl_divergence(
     rows, _ = reference.kl_rows(NAMESPACE, q, t, floor, log_q=log_predictions, log_t=log_targets)
     s = torch.ones_like(rows)
     if sample_weight is not None:
-        weight = as_tensor("sample_weight", sample_weight, predictions).to(dtype)
+        weight = _weight("sample_weight", sample_weight, predictions, dtype)
         check_sample_weight(tuple(weight.shape), tuple(rows.shape))
         s = weight.expand(rows.shape)
     loss = s * reference.finite_where(NAMESPACE, s == 0, rows)

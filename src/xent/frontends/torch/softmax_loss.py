@@ -23,10 +23,10 @@ from .arrays import (
     as_tensor,
     cotangent,
     dtype_name,
-    empty_like,
     is_plain,
     memory,
     numpy_of,
+    output_like,
     wanted_gradients,
 )
 
@@ -104,8 +104,7 @@ class _Call:
 
     def run(self, logits: Tensor, gradient: bool) -> tuple[Tensor | None, tuple[Tensor, ...]]:
         """The gradient if it is wanted, and (loss,) or (loss, lse, entropy, argmax)."""
-        out = empty_like(logits) if gradient else None
-        into = None if out is None else memory(out, self.problem.axis)
+        out, into = output_like(logits, self.problem.axis) if gradient else (None, None)
         results = self.loss.run(into, statistics=self.return_stats)
         if self.options.reduction != "none":
             loss = torch.scalar_tensor(results.total, dtype=self.dtype)
@@ -128,9 +127,11 @@ class _Call:
             outputs, cotangents = zip(*used, strict=True)
             return torch.autograd.grad(outputs, logits, cotangents, create_graph=True)[0]
         if out is None:
-            out = empty_like(logits)
+            out, into = output_like(logits, self.problem.axis)
+        else:
+            into = memory(out, self.problem.axis)
         self.loss.gradient(
-            memory(out, self.problem.axis),
+            into,
             0.0 if loss is None else cotangent(loss),
             lse=None if lse is None else cotangent(lse),
             entropy=None if entropy is None else cotangent(entropy),
