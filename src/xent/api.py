@@ -857,10 +857,10 @@ def value_and_grad(
     def wrapped(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
         for at in wanted or (None,):
             positions = f"positions among {len(args)} positional arguments"
-            if not isinstance(at, int) or isinstance(at, bool):
-                raise type_error("argnums", positions, repr(argnums if at is None else at), "Count from 0.")
-            if not -len(args) <= at < len(args):
-                raise value_error("argnums", positions, repr(at), "Count from 0.")
+            if at is not None and (not isinstance(at, int) or isinstance(at, bool)):
+                raise type_error("argnums", positions, repr(at), "Count from 0.")
+            if at is None or not -len(args) <= at < len(args):
+                raise value_error("argnums", positions, repr(argnums if at is None else at), "Count from 0.")
         frontend = frontend_for(args[wanted[0]], f"argument {wanted[0]}")
         value, gradients = frontend.value_and_grad(loss_fn, wanted, has_aux, args, kwargs)
         return value, gradients if isinstance(argnums, tuple) else gradients[0]

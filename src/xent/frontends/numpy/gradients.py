@@ -58,7 +58,7 @@ def value_and_grad(
         )
     if call[2] is None:
         raise value_error(
-            "loss_fn", "a scalar loss", f"one loss a row, of shape {np.shape(loss)}", "Use reduction='mean' or 'sum'."
+            "loss_fn", "a scalar loss", f"an array of shape {np.shape(loss)}", "Use reduction='mean' or 'sum'."
         )
     for at in wanted:
         if args[at] is not call[1]:
