@@ -36,3 +36,13 @@ def frontend_for(array: Any, argument: str = "logits") -> ModuleType:
         found = importlib.import_module(f"{__name__}.{name}")
         _by_type[kind] = found
     return found
+
+
+def loss_of(out: Any, has_aux: bool) -> Any:
+    """The loss in what a function returned: all of it, or the first of a tuple."""
+    if not has_aux:
+        return out
+    if isinstance(out, tuple) and out:
+        return out[0]
+    got = type(out).__name__
+    raise type_error("loss_fn", "a tuple that starts with the loss, with has_aux", got, "Leave out has_aux=True.")

@@ -51,6 +51,7 @@ class SoftmaxLoss:
             remedy = "This loss is made of one class's probability."
             raise value_error("labels", "class indices", "soft targets", remedy)
         self.problem, self.options, self.function = problem, options, function
+        self._kept: PerRow | NDArray[np.bool_] = 1.0  # 0 for rows that are ignored
         divisor = None if normalizer is None else check_normalizer(normalizer, options.reduction)
         v = None if class_weight is None else flat_class_weight(class_weight, problem.classes)
         s: PerRow = 1.0 if sample_weight is None else flat_sample_weight(sample_weight, problem.batch_shape)
@@ -66,7 +67,8 @@ class SoftmaxLoss:
             if v is not None:
                 label_weight = mass = v[np.maximum(np.asarray(index.owner).reshape(-1), 0)]
             if changed is not None:
-                mass = mass * (changed != -1)
+                self._kept = changed != -1
+                mass = mass * self._kept
         rows = SoftmaxRows(logits, index, temperature=options.temperature, softcap=options.softcap or 0.0)
         self._rows = rows
         if isinstance(labels, TopKArrays):
@@ -110,7 +112,7 @@ class SoftmaxLoss:
     def _of_nll(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """The loss of each row and its derivative by the nll, where the loss is a function of that."""
         nll = self._rows.run(RowCoefficients(b=1.0), rows=True).loss
-        weight = self._coefficients.b * np.ones_like(nll)
+        weight = self._coefficients.b * self._kept * np.ones_like(nll)
         parts = self.function(np, nll) if self.function else (nll, np.ones_like(nll))
         with np.errstate(invalid="ignore"):  # 0·inf is 0
             loss, slope = (np.where(weight == 0, 0.0, weight * part) for part in parts)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import type_error, value_error
+from .. import loss_of
 from .arrays import Array
 
 
@@ -46,7 +47,7 @@ def value_and_grad(
         out = loss_fn(*args, **kwargs)
     finally:
         active.reset(token)
-    loss = out[0] if has_aux else out
+    loss = loss_of(out, has_aux)
     call = next((c for c in recorder.calls if c[0] is loss), None)
     if call is None:
         raise type_error(

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ...errors import type_error, value_error
+from .. import loss_of
 
 
 def value_and_grad(
@@ -21,7 +22,7 @@ def value_and_grad(
         leaves[at] = leaves[at].detach().requires_grad_()
     with torch.enable_grad():
         out = loss_fn(*leaves, **kwargs)
-    loss = out[0] if has_aux else out
+    loss = loss_of(out, has_aux)
     if not isinstance(loss, Tensor) or loss.ndim:
         got = f"a loss of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
         raise value_error("loss_fn", "a scalar loss", got, "Use reduction='mean' or 'sum'.")
