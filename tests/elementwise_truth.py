@@ -238,7 +238,7 @@ def row_function(kind: str, nll: np.ndarray, amount: float) -> tuple[np.ndarray,
     """Focal and poly loss of a row as a function of the nll of its label, and the slope by the nll."""
     p, wrong = np.exp(-nll), -np.expm1(-nll)
     if kind == "poly":
-        return nll + Real(amount) * wrong, 1 + Real(amount) * p
+        return nll + Real(amount) * wrong, (1 + Real(amount)) - Real(amount) * wrong
     g = Real(amount)
     if g == 0:
         return nll, np.ones_like(nll)

@@ -51,7 +51,7 @@ class SoftmaxLoss:
             remedy = "This loss is made of one class's probability."
             raise value_error("labels", "class indices", "soft targets", remedy)
         self.problem, self.options, self.function = problem, options, function
-        self._kept: PerRow | NDArray[np.bool_] = 1.0  # 0 for rows that are ignored
+        self._kept: PerRow = 1.0  # 0 for rows that are ignored
         divisor = None if normalizer is None else check_normalizer(normalizer, options.reduction)
         v = None if class_weight is None else flat_class_weight(class_weight, problem.classes)
         s: PerRow = 1.0 if sample_weight is None else flat_sample_weight(sample_weight, problem.batch_shape)
@@ -67,7 +67,7 @@ class SoftmaxLoss:
             if v is not None:
                 label_weight = mass = v[np.maximum(np.asarray(index.owner).reshape(-1), 0)]
             if changed is not None:
-                self._kept = changed != -1
+                self._kept = (changed != -1).astype(np.float64)
                 mass = mass * self._kept
         rows = SoftmaxRows(logits, index, temperature=options.temperature, softcap=options.softcap or 0.0)
         self._rows = rows
