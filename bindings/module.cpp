@@ -74,17 +74,17 @@ NB_MODULE(_native, m) {
           [](const Softmax& s, double b, uintptr_t b_rows, double c, uintptr_t c_rows, double l, uintptr_t l_rows,
              double zeta, uintptr_t zeta_rows, double h, uintptr_t h_rows, double scale, uintptr_t loss,
              uintptr_t gradient, int dtype, i64 so, i64 sc, i64 si, uintptr_t max, uintptr_t log_sum, uintptr_t entropy,
-             uintptr_t argmax) {
+             uintptr_t argmax, uintptr_t mass) {
             nb::gil_scoped_release release;
             const xent::Coefficients k{per_row(b, b_rows), per_row(c, c_rows),       per_row(l, l_rows),
                                        per_row(zeta, zeta_rows), per_row(h, h_rows), scale};
             const xent::Statistics out{pointer<double>(max), pointer<double>(log_sum), pointer<double>(entropy),
-                                       pointer<double>(loss), pointer<i64>(argmax)};
+                                       pointer<double>(loss), pointer<double>(mass), pointer<i64>(argmax)};
             return xent::kernels().softmax(s, k, out, array(gradient, dtype, so, sc, si));
           },
           "b"_a, "b_rows"_a, "c"_a, "c_rows"_a, "l"_a, "l_rows"_a, "zeta"_a, "zeta_rows"_a, "h"_a, "h_rows"_a, "scale"_a,
           "loss"_a, "gradient"_a, "dtype"_a, "outer_stride"_a, "class_stride"_a, "inner_stride"_a, "max"_a, "log_sum"_a,
-          "entropy"_a, "argmax"_a,
+          "entropy"_a, "argmax"_a, "mass"_a,
           "The sum of the losses; per-row results and the gradient into the addresses that are not 0. Each coefficient is a "
           "number, or one a row where its address is not 0.")
       .def(

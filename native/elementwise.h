@@ -154,6 +154,7 @@ struct PinballLoss {
     const Vec<T> d = x - t;
     Vec<T> slope = d > 0 ? splat<T>(over) : splat<T>(-under);
     slope = d == 0 ? Vec<T>{} : slope;
+    slope = d == d ? slope : d;
     return {times<T>(slope, d), slope};
   }
 };

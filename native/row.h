@@ -55,6 +55,7 @@ struct Row {
     if (s.log_sum) s.log_sum[row] = log_sum;
     if (s.entropy) s.entropy[row] = entropy;
     if (s.argmax) s.argmax[row] = argmax;
+    if (s.mass) s.mass[row] = mass;
     if (s.loss) s.loss[row] = value;
   }
 };

@@ -55,9 +55,9 @@ struct Coefficients {
   double scale = 1;
 };
 
-// Per-row results, each [rows] or null. lse = max + log_sum.
+// Per-row results, each [rows] or null. lse = max + log_sum; mass = Σ_k w_k.
 struct Statistics {
-  double *max = nullptr, *log_sum = nullptr, *entropy = nullptr, *loss = nullptr;
+  double *max = nullptr, *log_sum = nullptr, *entropy = nullptr, *loss = nullptr, *mass = nullptr;
   i64* argmax = nullptr;
 };
 

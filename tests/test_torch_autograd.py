@@ -256,6 +256,33 @@ def test_create_graph_gives_the_same_gradient(dtype: str, case: Case) -> None:
         assert (second[torch.from_numpy(batch.labels == registry.IGNORE)] == 0).all()
 
 
+@pytest.mark.parametrize("garbage", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("name", ["index-everything", "dense-class-weights", "topk-everything"])
+def test_garbage_in_rows_that_do_not_count_stays_out_of_every_derivative(name: str, garbage: float) -> None:
+    """Rows of weight 0 and ignored rows, where weights and targets want gradients and where a graph is wanted."""
+    batch = make_batch(CASE_BY_NAME[name], (15,), 12, dtype="float64", seed=25)
+    idle = batch.options["sample_weight"] == 0
+    if batch.options.get("ignore_index") is not None:
+        idle = idle | (batch.labels == registry.IGNORE)
+    assert 0 < idle.sum() < 15
+    dirty = batch.logits.copy()
+    dirty[idle] = garbage
+    results = []
+    for logits in (batch.logits, dirty):
+        leaf = registry.tensor(logits).requires_grad_()
+        options, labels = registry.torch_options(batch), registry.torch_labels(batch)
+        leaves = [leaf, options["class_weight"].requires_grad_()]
+        if name == "dense-class-weights":
+            leaves.append(labels.requires_grad_())
+        loss = xent.softmax_cross_entropy(leaf, labels, **options)
+        first = torch.autograd.grad(loss, leaves, torch.tensor(1.5, dtype=torch.float64), create_graph=True)
+        second = torch.autograd.grad(sum(g.pow(2).sum() for g in first), leaf)
+        results.append([loss.detach(), *(g.detach() for g in first), *second])
+    for clean, found in zip(*results, strict=True):
+        assert clean.isfinite().all()
+        assert torch.equal(found, clean)
+
+
 def test_double_backward_to_the_upstream_gradient() -> None:
     """The derivative of the gradient by its upstream gradient is the gradient itself."""
     for name in ("index-everything", "dense"):

@@ -55,7 +55,7 @@ def softmax_cross_entropy(
         class_weight: [C], one weight a class, finite.
         sample_weight: one weight a row: the batch shape, or 1 in place of an axis. Rows of weight 0 may hold anything.
         label_smoothing: ε in [0, 1].
-        ignore_index: a label whose rows do not count; their logits are never read. None: no such label.
+        ignore_index: a class index whose rows do not count; their logits are never read. None: no such label.
         temperature: divides the logits, after the soft cap. Positive.
         softcap: bounds the logits to (-softcap, softcap). None: no bound.
         z_loss: weight of lse² (nats squared), which keeps logits from drifting; not weighted by class.
@@ -858,9 +858,11 @@ def value_and_grad(
         for at in wanted or (None,):
             positions = f"positions among {len(args)} positional arguments"
             if at is not None and (not isinstance(at, int) or isinstance(at, bool)):
-                raise type_error("argnums", positions, repr(at), "Count from 0.")
+                raise type_error("argnums", positions, repr(at), "Pass them by position; count from 0.")
             if at is None or not -len(args) <= at < len(args):
-                raise value_error("argnums", positions, repr(argnums if at is None else at), "Count from 0.")
+                raise value_error(
+                    "argnums", positions, repr(argnums if at is None else at), "Pass them by position; count from 0."
+                )
         frontend = frontend_for(args[wanted[0]], f"argument {wanted[0]}")
         value, gradients = frontend.value_and_grad(loss_fn, wanted, has_aux, args, kwargs)
         return value, gradients if isinstance(argnums, tuple) else gradients[0]

@@ -12,6 +12,10 @@ from .errors import type_error, value_error
 
 REDUCTIONS = ("mean", "sum", "none")
 
+# Divisors of logits: far beyond any use, and far from where float32 overflows.
+LARGEST = 1e15
+_RANGE = f"from {1.0 / LARGEST:g} to {LARGEST:g}"
+
 
 def _number(name: str, value: Any) -> float:
     if isinstance(value, numbers.Real) and not isinstance(value, bool):
@@ -57,11 +61,13 @@ def _softmax_options(
     if not 0.0 <= smoothing <= 1.0:
         raise value_error("label_smoothing", "a number in [0, 1]", repr(label_smoothing), "Usual values are 0 to 0.2.")
     heat = _number("temperature", temperature)
-    if not (heat > 0.0 and math.isfinite(heat)):
-        raise value_error("temperature", "a positive finite number", repr(temperature), "Pass temperature > 0.")
+    if not 1.0 / LARGEST <= heat <= LARGEST:
+        raise value_error(
+            "temperature", f"a positive number, {_RANGE}", repr(temperature), "Usual values are 0.5 to 10."
+        )
     cap = None if softcap is None else _number("softcap", softcap)
-    if cap is not None and not (cap > 0.0 and math.isfinite(cap)):
-        raise value_error("softcap", "a positive finite number or None", repr(softcap), "Pass None for no cap.")
+    if cap is not None and not 1.0 / LARGEST <= cap <= LARGEST:
+        raise value_error("softcap", f"None or a positive number, {_RANGE}", repr(softcap), "Pass None for no cap.")
     z = _number("z_loss", z_loss)
     if not (z >= 0.0 and math.isfinite(z)):
         raise value_error("z_loss", "a finite number of at least 0", repr(z_loss), "A usual value is 1e-4.")

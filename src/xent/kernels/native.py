@@ -119,6 +119,7 @@ class RowResults(NamedTuple):
     lse: Any
     entropy: Any
     argmax: Any
+    mass: Any = None
 
 
 class SoftmaxRows:
@@ -165,28 +166,37 @@ class SoftmaxRows:
         *,
         rows: bool = False,
         statistics: bool = False,
+        mass: bool = False,
     ) -> RowResults:
         """The sum of the losses times `scale`, and what else is asked for.
 
         Args:
             gradient: where the gradient goes.
-            rows: the loss of each row. statistics: lse, entropy and argmax of each row.
+            rows: the loss of each row. statistics: lse, entropy and argmax of each row. mass: Σ_k w_k of each row.
         """
         b, c, l, zeta, h, scale = coefficients  # noqa: E741
         pairs = (*_pair(b), *_pair(c), *_pair(l), *_pair(zeta), *_pair(h), scale)
         where = _NOWHERE if gradient is None else gradient.arguments()
-        if not (rows or statistics):
-            return RowResults(self._native.run(*pairs, 0, *where, 0, 0, 0, 0) * scale, None, None, None, None)
+        if not (rows or statistics or mass):
+            return RowResults(self._native.run(*pairs, 0, *where, 0, 0, 0, 0, 0) * scale, None, None, None, None)
         n = self.rows
         loss = np.empty(n)
+        masses = np.empty(n) if mass else None
         if not statistics:
-            total = self._native.run(*pairs, address(loss), *where, 0, 0, 0, 0)
-            return RowResults(total * scale, loss, None, None, None)
+            total = self._native.run(*pairs, address(loss), *where, 0, 0, 0, 0, address(masses))
+            return RowResults(total * scale, loss, None, None, None, masses)
         top, log_sum, entropy, argmax = np.empty(n), np.empty(n), np.empty(n), np.empty(n, np.int64)
         total = self._native.run(
-            *pairs, address(loss), *where, address(top), address(log_sum), address(entropy), address(argmax)
+            *pairs,
+            address(loss),
+            *where,
+            address(top),
+            address(log_sum),
+            address(entropy),
+            address(argmax),
+            address(masses),
         )
-        return RowResults(total * scale, loss, top + log_sum, entropy, argmax)
+        return RowResults(total * scale, loss, top + log_sum, entropy, argmax, masses)
 
     def log_softmax(self, out: Memory) -> None:
         self._native.log_softmax(*out.arguments())

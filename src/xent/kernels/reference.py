@@ -189,6 +189,7 @@ def elementwise_loss(
     if options.kind == "pinball":
         error = logits - labels
         slope = xp.where(error > 0, options.positive * xp.ones_like(error), -options.negative * xp.ones_like(error))
+        slope = xp.where(error == error, slope, error)
         loss = factor * xp.where(error == 0, xp.zeros_like(error), slope) * error
     else:
         positive = options.positive * (options.alpha * labels + options.beta)

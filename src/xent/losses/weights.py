@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from ..errors import value_error
 from ..problem import Shape, check_class_weight, check_sample_weight
 
+# Products of three such weights are normal numbers of float32.
+SMALLEST, LARGEST = 1e-12, 1e12
+
 
 def check_normalizer(normalizer: Any, reduction: str) -> float:
     """The normalizer as a number."""
@@ -46,8 +49,13 @@ def finite_weights(argument: str, weight: NDArray[Any]) -> NDArray[np.float64]:
     if weight.dtype.kind not in "fiub" and weight.dtype.name != "bfloat16":
         raise value_error(argument, "real numbers", f"dtype {weight.dtype}", "Convert the weights to a float dtype.")
     flat = np.asarray(weight, np.float64, order="C")
-    if not np.isfinite(flat).all():
-        raise value_error(argument, "finite numbers", "inf or NaN", "Use weight 0 for what does not count.")
+    size = flat[flat != 0]
+    if not ((size >= SMALLEST) & (size <= LARGEST)).all():
+        if not np.isfinite(flat).all():
+            raise value_error(argument, "finite numbers", "inf or NaN", "Use weight 0 for what does not count.")
+        worst = size[(size < SMALLEST) | (size > LARGEST)][0]
+        expected = f"numbers of at least 0: 0, or from {SMALLEST:g} to {LARGEST:g}"
+        raise value_error(argument, expected, f"{worst:g}", "Scale the weights: the mean divides by their sum.")
     return flat
 
 

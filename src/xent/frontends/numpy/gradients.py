@@ -54,7 +54,7 @@ def value_and_grad(
             "loss_fn",
             "a function of NumPy arrays that returns what one of xent's losses returned",
             type(loss).__name__,
-            "Return the loss as it came (with has_aux=True in front of a tuple), or use torch or JAX arrays, which "
+            "Return the loss as it came (with has_aux=True in front of a tuple), or use torch tensors, which "
             "differentiate any function.",
         )
     if call[2] is None:

@@ -31,18 +31,22 @@ def cross_entropy_from_probs(
     x, y = as_array("probs", probs), as_array("labels", labels)
     problem = softmax_problem(x.shape, x.dtype.name, options.axis, y.shape, y.dtype.name, False, "probs")
     floor = clamp_value(clamp, x.dtype.name)
+    weights = _row_weights(problem, class_weight, sample_weight)
+    alive = np.ones(problem.batch_shape, bool)  # rows that count; the others may hold anything
+    if weights["sample_weight"] is not None:
+        alive &= weights["sample_weight"] != 0
+    if problem.target == "index" and options.ignore_index is not None:
+        alive &= y != options.ignore_index
+    wide = np.where(np.expand_dims(alive, problem.axis), x.astype(np.float64), 1.0)
     if validate:
-        check_probabilities("probs", x.astype(np.float64), x.dtype.name, log=False)
+        check_probabilities("probs", wide, x.dtype.name, log=False)
         check_index(y, problem, options.ignore_index)
     target = y if problem.target == "index" else y.astype(np.float64)
-    weights = _row_weights(problem, class_weight, sample_weight)
     scale = None if normalizer is None else check_normalizer(normalizer, options.reduction)
 
-    total = reference.cross_entropy_of_probs(
-        np, problem, options, x.astype(np.float64), target, floor, **weights, normalizer=scale
-    )
+    total = reference.cross_entropy_of_probs(np, problem, options, wide, target, floor, **weights, normalizer=scale)
     value = _typed(total, problem.accumulate)
-    p = np.maximum(x.astype(np.float64), floor)
+    p = np.maximum(wide, floor)
     gradients.record(value, probs, lambda: _slope_of_logs(problem, options, target, weights, scale, p, x.dtype))
     return value
 
@@ -62,6 +66,8 @@ def _slope_of_logs(
     if problem.target == "index":  # an ignored label may be a class
         kept = target[..., None] != (-1 if options.ignore_index is None else options.ignore_index)
         soft = ((target[..., None] == np.arange(problem.classes)) & kept) * v
+        outside = (target < 0) | (target >= problem.classes)
+        soft = np.where(outside[..., None] & kept, np.nan, soft)
     else:
         soft = np.moveaxis(target, problem.axis, -1) * v
     soft = soft * s
@@ -100,12 +106,11 @@ def binary_cross_entropy_from_probs(
     scale = 1.0
     if normalizer is not None:
         normalizer = check_normalizer(normalizer, options.reduction)
-    wide = x.astype(np.float64)
-    if validate:
-        check_probabilities("probs", wide, x.dtype.name, log=False)
     floor = clamp_value(clamp, x.dtype.name)
     y, pos, factor, mass, accumulate = elementwise_operands(x, labels, options, validate, weights)
-    wide = np.where(factor == 0, 0.5, wide)  # what does not count may hold anything
+    wide = np.where(factor == 0, 0.5, x.astype(np.float64))  # what does not count may hold anything
+    if validate:
+        check_probabilities("probs", wide, x.dtype.name, log=False)
     p, q = np.maximum(wide, floor), np.maximum(1.0 - wide, floor)
     a, b = pos * y * factor, (1.0 - y) * factor
     rows = reference.binary_of_probs(np, wide, a, b, floor)
@@ -135,16 +140,20 @@ def kl_divergence(
     softmax_axis(y.shape, y.dtype.name, options.axis, "targets")
     check_same_shape("targets", y.shape, x.shape, "predictions")
     q, t = (np.moveaxis(a.astype(np.float64), axis, -1) for a in (x, y))
+    batch = x.shape[:axis] + x.shape[axis + 1 :]
+    s: Any = 1.0
+    if sample_weight is not None:
+        s = flat_sample_weight(as_array("sample_weight", sample_weight), batch).reshape(batch)
+        # rows without weight may hold anything
+        q, t = (
+            np.where(s[..., None] == 0, 0.0 if log else 1.0, a) for a, log in ((q, log_predictions), (t, log_targets))
+        )
     if validate:
         check_probabilities("predictions", q, x.dtype.name, log_predictions)
         check_probabilities("targets", t, y.dtype.name, log_targets)
     floor = clamp_value(clamp, x.dtype.name)
     with np.errstate(invalid="ignore"):  # 0·inf is 0
         rows, t = reference.kl_rows(np, q, t, floor, log_q=log_predictions, log_t=log_targets)
-    batch = x.shape[:axis] + x.shape[axis + 1 :]
-    s: Any = 1.0
-    if sample_weight is not None:
-        s = flat_sample_weight(as_array("sample_weight", sample_weight), batch).reshape(batch)
     rows = np.where(s == 0, 0.0, s * rows)
     scale = 1.0
     if normalizer is not None:

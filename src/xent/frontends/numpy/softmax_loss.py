@@ -40,6 +40,8 @@ def softmax_cross_entropy(
         if isinstance(labels, TopK)
         else as_array("labels", labels)
     )
+    if isinstance(labels, list) and not labels:
+        target = np.empty(0, np.int64)  # an empty list has no dtype of its own
     described = target.indices if isinstance(target, TopK) else target
     problem = softmax_problem(
         x.shape, x.dtype.name, options.axis, described.shape, described.dtype.name, isinstance(target, TopK)

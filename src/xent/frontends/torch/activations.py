@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...kernels.native import RowCoefficients, SoftmaxRows
 from ...problem import softmax_axis
-from .arrays import dtype_name, is_plain, memory, output_like
+from .arrays import dtype_name, is_plain, memory, output_like, outside_graphs
 
 
 class LogSumExp(torch.autograd.Function):
@@ -75,13 +75,16 @@ def _along_axis(function: Any, fallback: Any, logits: Tensor, axis: int) -> Tens
     return fallback(logits, at)  # type: ignore[no-any-return]
 
 
+@outside_graphs
 def softmax(logits: Tensor, axis: int) -> Tensor:
     return _along_axis(Softmax, torch.softmax, logits, axis)
 
 
+@outside_graphs
 def log_softmax(logits: Tensor, axis: int) -> Tensor:
     return _along_axis(LogSoftmax, torch.log_softmax, logits, axis)
 
 
+@outside_graphs
 def logsumexp(logits: Tensor, axis: int) -> Tensor:
     return _along_axis(LogSumExp, torch.logsumexp, logits, axis)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,6 +20,21 @@ _NAMES = "float32 float64 float16 bfloat16 int8 int16 int32 int64 uint8 uint16 u
 DTYPE_NAMES = {getattr(torch, name): name for name in _NAMES.split()}
 TORCH_DTYPES = {name: dtype for dtype, name in DTYPE_NAMES.items()}
 CODES = {TORCH_DTYPES[name]: code for name, code in DTYPE_CODES.items()}
+
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def outside_graphs(function: Function) -> Function:
+    """The function as it is; while torch.compile traces, a break in the graph around it, for it reads addresses."""
+
+    @wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if torch.compiler.is_compiling():
+            return torch.compiler.disable(function)(*args, **kwargs)  # type: ignore[no-untyped-call]
+        return function(*args, **kwargs)
+
+    return call  # type: ignore[return-value]
 
 
 def dtype_name(tensor: Tensor) -> str:

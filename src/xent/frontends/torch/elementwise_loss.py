@@ -35,6 +35,7 @@ from .arrays import (
     empty_like,
     is_plain,
     numpy_of,
+    outside_graphs,
     wanted_gradients,
 )
 
@@ -175,6 +176,7 @@ class ElementwiseCrossEntropy(torch.autograd.Function):
         return ctx.call.vjp(ctx.saved_tensors[0], upstream, gradient), None, None
 
 
+@outside_graphs
 def elementwise_loss(
     logits: Tensor,
     labels: Any,
@@ -268,6 +270,7 @@ class LogSigmoid(torch.autograd.Function):
         return upstream * sigmoid(-logits)
 
 
+@outside_graphs
 def sigmoid(logits: Tensor) -> Any:
     check_logits_dtype(dtype_name(logits))
     if is_plain(logits):
@@ -275,6 +278,7 @@ def sigmoid(logits: Tensor) -> Any:
     return torch.sigmoid(logits)
 
 
+@outside_graphs
 def log_sigmoid(logits: Tensor) -> Any:
     check_logits_dtype(dtype_name(logits))
     if is_plain(logits):

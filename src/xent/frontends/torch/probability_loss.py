@@ -53,8 +53,17 @@ def cross_entropy_from_probs(
 ) -> Any:
     y = as_tensor("labels", labels, probs)
     problem = softmax_problem(probs.shape, dtype_name(probs), options.axis, y.shape, dtype_name(y), False, "probs")
-    _checked("probs", probs, validate)
     dtype = TORCH_DTYPES[problem.accumulate]
+    s = None if sample_weight is None else _weight("sample_weight", sample_weight, probs, dtype)
+    if s is not None:
+        check_sample_weight(tuple(s.shape), problem.batch_shape)
+    dead = torch.zeros(problem.batch_shape, dtype=torch.bool, device=probs.device)  # rows that may hold anything
+    if s is not None:
+        dead = dead | (s == 0)
+    if problem.target == "index" and options.ignore_index is not None:
+        dead = dead | (y == options.ignore_index)
+    probs = torch.where(dead.unsqueeze(problem.axis), torch.ones_like(probs), probs)
+    _checked("probs", probs, validate)
     if problem.target == "index":
         if validate and is_plain(y):
             check_index(numpy_of(y), problem, options.ignore_index)
@@ -62,11 +71,8 @@ def cross_entropy_from_probs(
     else:
         y = y.to(dtype)
     v = None if class_weight is None else _weight("class_weight", class_weight, probs, dtype)
-    s = None if sample_weight is None else _weight("sample_weight", sample_weight, probs, dtype)
     if v is not None:
         check_class_weight(tuple(v.shape), problem.classes)
-    if s is not None:
-        check_sample_weight(tuple(s.shape), problem.batch_shape)
     return reference.cross_entropy_of_probs(
         NAMESPACE,
         problem,
@@ -95,7 +101,6 @@ def binary_cross_entropy_from_probs(
     y = as_tensor("labels", labels, probs)
     problem = elementwise_problem(probs.shape, dtype_name(probs), y.shape, dtype_name(y), "probs")
     dtype = TORCH_DTYPES[problem.accumulate]
-    _checked("probs", probs, validate)
     kept = torch.ones_like(probs, dtype=dtype)
     if options.ignore_index is not None:
         kept = (y.detach() != options.ignore_index).to(dtype)
@@ -118,7 +123,8 @@ def binary_cross_entropy_from_probs(
             sample = sample.unsqueeze(-1)
         factor, mass = factor * sample, mass * sample
     floor = clamp_value(clamp, dtype_name(probs))
-    p = torch.where(kept == 0, 0.5 * torch.ones_like(kept), probs.to(dtype))
+    p = torch.where(factor == 0, 0.5 * torch.ones_like(kept), probs.to(dtype))
+    _checked("probs", p.to(probs.dtype), validate)
     loss = reference.binary_of_probs(NAMESPACE, p, a, 1.0 - t, floor)
     return reference.reduced(
         NAMESPACE,
@@ -150,17 +156,20 @@ def kl_divergence(
     axis = softmax_axis(tuple(predictions.shape), dtype_name(predictions), options.axis, "predictions")
     softmax_axis(tuple(targets.shape), dtype_name(targets), options.axis, "targets")
     check_same_shape("targets", tuple(targets.shape), tuple(predictions.shape), "predictions")
-    _checked("predictions", predictions, validate, log_predictions)
-    _checked("targets", targets, validate, log_targets)
     dtype = TORCH_DTYPES[check_logits_dtype(dtype_name(predictions))]
     q, t = (x.to(dtype).movedim(axis, -1) for x in (predictions, targets))
     floor = clamp_value(clamp, dtype_name(predictions))
-    rows, _ = reference.kl_rows(NAMESPACE, q, t, floor, log_q=log_predictions, log_t=log_targets)
-    s = torch.ones_like(rows)
+    s = torch.ones(q.shape[:-1], dtype=dtype, device=q.device)
     if sample_weight is not None:
         weight = _weight("sample_weight", sample_weight, predictions, dtype)
-        check_sample_weight(tuple(weight.shape), tuple(rows.shape))
-        s = weight.expand(rows.shape)
+        check_sample_weight(tuple(weight.shape), tuple(s.shape))
+        s = weight.expand(s.shape)
+        dead = (s == 0).unsqueeze(-1)  # rows without weight may hold anything
+        q = torch.where(dead, torch.full_like(q, 0.0 if log_predictions else 1.0), q)
+        t = torch.where(dead, torch.full_like(t, 0.0 if log_targets else 1.0), t)
+    _checked("predictions", q.to(predictions.dtype), validate, log_predictions)
+    _checked("targets", t.to(targets.dtype), validate, log_targets)
+    rows, _ = reference.kl_rows(NAMESPACE, q, t, floor, log_q=log_predictions, log_t=log_targets)
     loss = s * reference.finite_where(NAMESPACE, s == 0, rows)
     return reference.reduced(
         NAMESPACE,

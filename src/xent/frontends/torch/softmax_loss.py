@@ -27,6 +27,7 @@ from .arrays import (
     memory,
     numpy_of,
     output_like,
+    outside_graphs,
     wanted_gradients,
 )
 
@@ -168,6 +169,7 @@ class _Call:
         return loss, stats.lse, stats.entropy, stats.argmax
 
 
+@outside_graphs
 def softmax_cross_entropy(
     logits: Tensor,
     labels: Any,
