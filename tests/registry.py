@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
@@ -324,14 +324,24 @@ def gradient_errors(gradient: Any, exact: truth.Truth, dtype: str) -> np.ndarray
     return np.abs(truth.extended(gradient) - exact.logits_grad) / truth.ulp(exact.logits_grad_terms, dtype)
 
 
+class Errors(NamedTuple):
+    """Typical errors of a loss and of its gradient, in ulps."""
+
+    loss: float
+    gradient: float
+
+
+def errors_of(batch: Batch, found: tuple[Any, Any], exact: truth.Truth) -> Errors:
+    return Errors(
+        typical(truth.ulps(found[0], exact.loss, accumulated(batch.dtype))),
+        typical(gradient_errors(found[1], exact, batch.dtype)),
+    )
+
+
 def assert_no_worse(
-    batch: Batch, found: tuple[Any, Any], rivals: tuple[Any, Any], exact: truth.Truth, what: str
+    batch: Batch, found: tuple[Any, Any], rivals: tuple[Any, Any] | Errors, exact: truth.Truth, what: str
 ) -> None:
     """Loss and gradient are no further from the truth than the rival's, plus an ulp."""
-    loss_dtype = accumulated(batch.dtype)
-    error = typical(truth.ulps(found[0], exact.loss, loss_dtype))
-    rival_error = typical(truth.ulps(rivals[0], exact.loss, loss_dtype))
-    assert error <= rival_error + 1, f"{what}: loss off by {error} ulps, torch's by {rival_error}"
-    error = typical(gradient_errors(found[1], exact, batch.dtype))
-    rival_error = typical(gradient_errors(rivals[1], exact, batch.dtype))
-    assert error <= rival_error + 1, f"{what}: gradient off by {error} ulps, torch's by {rival_error}"
+    rival_errors = rivals if isinstance(rivals, Errors) else errors_of(batch, rivals, exact)
+    for name, error, rival_error in zip(Errors._fields, errors_of(batch, found, exact), rival_errors, strict=True):
+        assert error <= rival_error + 1, f"{what}: {name} off by {error} ulps, torch's by {rival_error}"

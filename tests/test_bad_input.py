@@ -380,25 +380,25 @@ BAD = [
     Bad(
         "temperature-zero",
         ValueError,
-        "temperature: expected a positive finite number, got 0.0. …temperature > 0",
+        "temperature: expected a positive number…, got 0.0. ",
         options(temperature=0.0),
     ),
     Bad(
         "temperature-negative",
         ValueError,
-        "temperature: expected a positive finite number, got -1. …temperature > 0",
+        "temperature: expected a positive number…, got -1. ",
         options(temperature=-1),
     ),
     Bad(
         "temperature-inf",
         ValueError,
-        "temperature: expected a positive finite number, got inf. …temperature > 0",
+        "temperature: expected a positive number…, got inf. ",
         options(temperature=float("inf")),
     ),
     Bad(
         "temperature-nan",
         ValueError,
-        "temperature: expected a positive finite number, got nan. …temperature > 0",
+        "temperature: expected a positive number…, got nan. ",
         options(temperature=float("nan")),
     ),
     Bad(
@@ -410,20 +410,32 @@ BAD = [
     Bad(
         "softcap-zero",
         ValueError,
-        "softcap: expected a positive finite number or None, got 0.0. …None",
+        "softcap: expected …a positive number…, got 0.0. …None",
         options(softcap=0.0),
     ),
     Bad(
         "softcap-negative",
         ValueError,
-        "softcap: expected a positive finite number or None, got -30.0. …None",
+        "softcap: expected …a positive number…, got -30.0. …None",
         options(softcap=-30.0),
     ),
     Bad(
         "softcap-inf",
         ValueError,
-        "softcap: expected a positive finite number or None, got inf. …None",
+        "softcap: expected …a positive number…, got inf. …None",
         options(softcap=float("inf")),
+    ),
+    Bad(
+        "temperature-beyond-float32",
+        ValueError,
+        "temperature: expected a positive number…, got 1e-40. ",
+        options(temperature=1e-40),
+    ),
+    Bad(
+        "softcap-beyond-float32",
+        ValueError,
+        "softcap: expected …a positive number…, got 1e+40. ",
+        options(softcap=1e40),
     ),
     Bad(
         "softcap-string",

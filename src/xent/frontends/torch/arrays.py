@@ -65,9 +65,10 @@ def empty_like(tensor: Tensor, dtype: torch.dtype | None = None) -> Tensor:
 def output_like(tensor: Tensor, axis: int) -> tuple[Tensor, Memory]:
     """An uninitialised tensor like `tensor` and its rows; in the plain order where that of `tensor` has no rows."""
     out = empty_like(tensor)
-    if row_layout(out.shape, out.stride(), axis) is None:
-        out = torch.empty(tensor.shape, dtype=tensor.dtype)
-    return out, memory(out, axis)
+    layout = row_layout(out.shape, out.stride(), axis)
+    if layout is None:
+        return output_like(torch.empty(tensor.shape, dtype=tensor.dtype), axis)
+    return out, Memory(out.data_ptr(), CODES[out.dtype], layout, out)
 
 
 class _Namespace:

@@ -52,11 +52,11 @@ class SoftmaxCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, call: _Call) -> Any:
         ctx.save_for_backward(logits, *call.tensors)
-        ctx.set_materialize_grads(False)
         ctx.call = call
         ctx.gradient, results = call.run(logits, gradient=call.one_pass)
         if len(results) == 1:
             return results[0]
+        ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(results[3])
         return results
 
@@ -64,7 +64,8 @@ class SoftmaxCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, *upstream: Tensor | None) -> Any:
         gradient, ctx.gradient = ctx.gradient, None
         ready = gradient is not None and not torch.is_grad_enabled()
-        if ready and all(g is None for g in upstream[1:]) and upstream[0] is not None and float(upstream[0]) == 1.0:
+        alone = len(upstream) == 1 or (upstream[1] is None and upstream[2] is None)
+        if ready and alone and upstream[0] is not None and float(upstream[0]) == 1.0:
             return gradient, None
         return ctx.call.vjp(ctx.saved_tensors[0], upstream, gradient), None
 
@@ -94,7 +95,7 @@ class _Call:
         self.loss = SoftmaxLoss(
             self.problem,
             self.options,
-            memory(logits.detach(), self.problem.axis),
+            memory(logits, self.problem.axis),
             flat_labels(labels, self.problem, validate),
             class_weight=numpy_of(class_weight),
             sample_weight=numpy_of(sample_weight),
@@ -203,7 +204,9 @@ def softmax_cross_entropy(
     if normalizer is not None:
         normalizer = check_normalizer(normalizer, options.reduction)
     wants = wanted_gradients(logits, tensors)
-    plain = is_plain(logits) and is_plain(described) and all(is_plain(t) for _, t in tensors)
+    plain = is_plain(logits) and is_plain(described)
+    if plain and (len(tensors) > 1 or target is not described):
+        plain = all(is_plain(t) for _, t in tensors)
     plan = loss_plan(plain_memory=plain, wants=wants, scalar=options.reduction != "none")
     call = _Call(problem, options, (target, class_weight, sample_weight, normalizer))
     call.return_stats, call.function = return_stats, function
