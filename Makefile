@@ -10,7 +10,7 @@ demo: .venv-demo/installed
 
 # Every test, against the installed package.
 test: .venv-test/installed
-	.venv-test/bin/python -m pytest $(PYTEST_ARGS)
+	.venv-test/bin/python -m pytest -n auto $(PYTEST_ARGS)
 
 .venv-%/installed: $(SOURCES)
 	test -x .venv-$*/bin/python || $(PYTHON) -m venv .venv-$*
