@@ -84,9 +84,9 @@ class SoftmaxLoss:
         measured = uses_measure(options, problem.target)
         if measured:
             rows.measure(v, k.alpha, k.beta)
-        self.denominator = 1.0
+        denominator = 1.0
         if divisor is not None:
-            self.denominator = divisor
+            denominator = divisor
         elif options.reduction == "mean":
             if isinstance(labels, TopKArrays):
                 mass = (labels.values * (1.0 if v is None else v[labels.indices])).sum(axis=1)
@@ -95,14 +95,14 @@ class SoftmaxLoss:
             elif isinstance(labels, Memory):
                 mass = rows.target_mass()
             weight = s * mass
-            self.denominator = float(np.sum(weight)) if isinstance(weight, np.ndarray) else count * weight
+            denominator = float(np.sum(weight)) if isinstance(weight, np.ndarray) else count * weight
         self._coefficients = RowCoefficients(
             k.b,
             k.c if measured else 0.0,
             0.0,
             k.zeta if options.z_loss else 0.0,
             0.0,
-            mean_scale(self.denominator),
+            mean_scale(denominator),
         )
 
     def _may_presume(self, class_weight: NDArray[np.float64] | None) -> bool:
@@ -116,8 +116,8 @@ class SoftmaxLoss:
             out = self._rows.run(k, gradient, statistics=statistics, mass=True)
             presumed = self._presumed
             self._presumed = None
-            self.denominator = float(np.sum(presumed * out.mass))
-            k = k._replace(scale=mean_scale(self.denominator))
+            denominator = float(np.sum(presumed * out.mass))
+            k = k._replace(scale=mean_scale(denominator))
             if abs(k.scale - self._coefficients.scale) <= _SAME * k.scale:  # by less than the gradient's own rounding
                 total = out.total * (k.scale / self._coefficients.scale) if k.scale else 0.0
                 self._coefficients = k

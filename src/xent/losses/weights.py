@@ -46,6 +46,7 @@ def flat_sample_weight(weight: NDArray[Any], batch: Shape) -> NDArray[np.float64
 
 
 def finite_weights(argument: str, weight: NDArray[Any]) -> NDArray[np.float64]:
+    """Weights as float64 in the plain order: 0, or of a size that products of three keep in float32's range."""
     if weight.dtype.kind not in "fiub" and weight.dtype.name != "bfloat16":
         raise value_error(argument, "real numbers", f"dtype {weight.dtype}", "Convert the weights to a float dtype.")
     flat = np.asarray(weight, np.float64, order="C")

@@ -38,6 +38,7 @@ def outside_graphs(function: Function) -> Function:
 
 
 def dtype_name(tensor: Tensor) -> str:
+    """The dtype in the names that `problem` checks; one that it does not know, in torch's words."""
     return DTYPE_NAMES.get(tensor.dtype) or str(tensor.dtype)
 
 

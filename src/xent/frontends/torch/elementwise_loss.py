@@ -74,8 +74,8 @@ class _Call:
     normalizer: float | None = None
     one_pass = False
 
-    def __init__(self, options: ElementwiseOptions, dtype: torch.dtype) -> None:
-        self.options, self.dtype = options, dtype
+    def __init__(self, options: ElementwiseOptions, dtype: torch.dtype, labels_name: str) -> None:
+        self.options, self.dtype, self.labels_name = options, dtype, labels_name
         self.scalar = options.reduction != "none"
         self.weights: list[Tensor] = []
 
@@ -86,7 +86,7 @@ class _Call:
         pos = [] if self.pos_weight is None else [self.pos_weight]
         return [*labels, *pos, *self.weights]
 
-    def prepare(self, logits: Tensor, labels_name: str, validate: bool) -> None:
+    def prepare(self, logits: Tensor, validate: bool) -> None:
         """Readies the kernel."""
         denominator = self.normalizer
         if denominator is None:
@@ -110,7 +110,7 @@ class _Call:
             validate=validate,
         )
 
-    def run(self, gradient: bool, labels_name: str) -> tuple[Tensor | None, Tensor]:
+    def run(self, gradient: bool) -> tuple[Tensor | None, Tensor]:
         """The gradient if it is wanted, and the loss."""
         like = self.logits_like
         out = empty_like(like) if gradient else None
@@ -118,7 +118,7 @@ class _Call:
         at_each = None if each is None else _memory(each, self.output)
         total, bad = self.loss.run(at_each, None if out is None else _memory(out, self.output))
         if bad:
-            raise bad_label(labels_name, numpy_of(self.labels), self.options)
+            raise bad_label(self.labels_name, numpy_of(self.labels), self.options)
         return out, torch.scalar_tensor(total, dtype=self.dtype) if each is None else each
 
     def vjp(self, logits: Tensor, upstream: Tensor, out: Tensor | None) -> Tensor:
@@ -162,18 +162,18 @@ class ElementwiseCrossEntropy(torch.autograd.Function):
     """A loss of single numbers. A scalar one makes its gradient in the forward pass, as softmax cross-entropy does."""
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, call: _Call, labels_name: str) -> Tensor:
+    def forward(ctx: Any, logits: Tensor, call: _Call) -> Tensor:
         ctx.save_for_backward(logits, *call.tensors)
         ctx.call = call
-        ctx.gradient, loss = call.run(call.one_pass, labels_name)
+        ctx.gradient, loss = call.run(call.one_pass)
         return loss
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> Any:
         gradient, ctx.gradient = ctx.gradient, None
         if gradient is not None and not torch.is_grad_enabled() and float(upstream) == 1.0:
-            return gradient, None, None
-        return ctx.call.vjp(ctx.saved_tensors[0], upstream, gradient), None, None
+            return gradient, None
+        return ctx.call.vjp(ctx.saved_tensors[0], upstream, gradient), None
 
 
 @outside_graphs
@@ -192,7 +192,7 @@ def elementwise_loss(
     lists = takes_lists(names[1], labels, options)
     y = logits if lists else as_tensor(names[1], labels, logits)
     problem = elementwise_problem(logits.shape, dtype_name(logits), y.shape, dtype_name(y), *names)
-    call = _Call(options, TORCH_DTYPES[problem.accumulate])
+    call = _Call(options, TORCH_DTYPES[problem.accumulate], names[1])
     call.labels = y
     call.normalizer = None if normalizer is None else check_normalizer(normalizer, options.reduction)
     if lists:
@@ -223,15 +223,15 @@ def elementwise_loss(
     if plain:
         for name, t in named[0 if lists else 1 :]:
             finite_weights(name, numpy_of(t))
-        call.prepare(logits, names[1], validate)
+        call.prepare(logits, validate)
     if plan.kernel == "reference":
         if plain and validate and not lists:
-            call.run(False, names[1])  # for its check of the labels
+            call.run(False)  # for its check of the labels
         return call.reference(logits)
     call.one_pass = plan.gradient_in_forward
     if wants:
-        return ElementwiseCrossEntropy.apply(logits, call, names[1])  # type: ignore[no-untyped-call]
-    return call.run(False, names[1])[1]
+        return ElementwiseCrossEntropy.apply(logits, call)  # type: ignore[no-untyped-call]
+    return call.run(False)[1]
 
 
 def _activation(logits: Tensor, log: bool) -> Tensor:
