@@ -88,6 +88,7 @@ inline ExpSum block_exp_of(const T* z, i64 n, T shift, T* e) {
   over_vectors<T>(
       n,
       [&](int q, i64 i) {
+        prefetch(z + i + n);
         const Vec<T> y = step(q, load(z + i));
         if (Store) store(e + i, y);
       },
@@ -193,7 +194,11 @@ inline MeasureSum block_measure_of(const T* z, i64 n, T shift, const T* t, const
       u[q] += w == 0 ? Vec<T>{} : w * (shift - x);
     };
     over_vectors<T>(
-        n, [&](int q, i64 i) { step(q, weight(At<T>{i}), load(z + i)); },
+        n,
+        [&](int q, i64 i) {
+          prefetch(t + i + n);
+          step(q, weight(At<T>{i}), load(z + i));
+        },
         [&](i64 i, i64 m) { step(0, weight(AtFirst<T>{i, m}), load_first(z + i, m, shift)); });
   });
   return {double(sum_lanes<T>((mass[0] + mass[1]) + (mass[2] + mass[3]))),

@@ -215,6 +215,7 @@ class Columns {
           count[q] += x - max[q] == 0 ? splat<T>(1) : Vec<T>{};
           if (entropy_) entropy[q] += y == 0 ? Vec<T>{} : y * (max[q] - x);
           if (e) store(e + k * lanes + q * width, y);
+          prefetch(z.data + k * z.step + q * width + lanes);
         }
       all_rest.add(rest);
       all_leaders.add(count);

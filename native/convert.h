@@ -114,8 +114,14 @@ inline void read(const Array& a, i64 offset, i64 stride, i64 n, T* __restrict ou
   with_type(a.dtype, [&](auto tag) {
     using S = decltype(tag);
     const S* __restrict p = reinterpret_cast<const S*>(a.data) + offset;
+    constexpr i64 piece = 4 * 64 / sizeof(T);
+    i64 i = 0;
+    for (; stride == 1 && i + piece <= n; i += piece) {
+      for (i64 byte = 0; byte < i64(piece * sizeof(S)); byte += 64) prefetch(reinterpret_cast<const char*>(p + i + n) + byte);
+      for (i64 j = 0; j < piece; ++j) out[i + j] = widen<T>(p[i + j]);
+    }
     if (stride == 1)
-      for (i64 i = 0; i < n; ++i) out[i] = widen<T>(p[i]);
+      for (; i < n; ++i) out[i] = widen<T>(p[i]);
     else
       for (i64 i = 0; i < n; ++i) out[i] = widen<T>(p[i * stride]);
   });

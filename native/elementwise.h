@@ -10,48 +10,21 @@
 namespace xent {
 namespace XENT_ISA {
 
-// log(1 + e) for 0 <= e <= 1, at most 2 ulp. 1 + e = 2^k·(1 + f) with f exact: e itself, or (e - 1)/2 where e is large.
-inline Vec<float> log1p_unit(Vec<float> e) {
-  const auto large = e > 0.41421356f;
-  const Vec<float> f = large ? (e - 1.f) * 0.5f : e;
-  const Vec<float> s = f * f;
-  // Cephes' logf on [sqrt(1/2), sqrt(2)]
-  Vec<float> p = splat(7.0376836292E-2f);
-  p = p * f - 1.1514610310E-1f;
-  p = p * f + 1.1676998740E-1f;
-  p = p * f - 1.2420140846E-1f;
-  p = p * f + 1.4249322787E-1f;
-  p = p * f - 1.6668057665E-1f;
-  p = p * f + 2.0000714765E-1f;
-  p = p * f - 2.4999993993E-1f;
-  p = p * f + 3.3333331174E-1f;
-  const Vec<float> k = large ? splat(1.f) : Vec<float>{};
-  const Vec<float> tail = p * s * f + k * -2.12194440e-4f - 0.5f * s;
-  return (tail + f) + k * 0.693359375f;
+// log(1 + e) for 0 <= e <= 1 or NaN, at most 2 ulp: e - e²·q(e), q being a Remez fit that leaves a relative error of 5e-9.
+XENT_INLINE Vec<float> log1p_unit(Vec<float> e) {
+  Vec<float> q = splat(0.00331847589116f);
+  q = q * e - 0.0202045998759f;
+  q = q * e + 0.0576644720779f;
+  q = q * e - 0.106805583213f;
+  q = q * e + 0.153553979664f;
+  q = q * e - 0.196954011287f;
+  q = q * e + 0.249585875424f;
+  q = q * e - 0.33330511333f;
+  q = q * e + 0.499999327641f;
+  return e - e * e * q;
 }
 
 inline Vec<double> log1p_unit(Vec<double> e) { return log1p_of(e); }
-
-// The parts of the logistic function that all its losses share.
-template <class T>
-struct Logistic {
-  Vec<T> positive, negative;  // σ(x) and σ(-x), each accurate where it is small
-  Vec<T> up, down;            // softplus(x) = -log σ(-x), and softplus(-x) = -log σ(x)
-  Vec<T> log, size;           // the larger of the two is size + log, the smaller log
-
-  explicit XENT_INLINE Logistic(Vec<T> x) {
-    const Vec<T> e = exp_nonpositive<T, true>(-vabs<T>(x));
-    const Vec<T> large = T(1) / (T(1) + e), small = e * large;
-    log = log1p_unit(e);
-    size = vabs<T>(x);
-    const auto right = x > 0;
-    positive = right ? large : small;
-    negative = right ? small : large;
-    up = right ? x + log : log;
-    down = right ? log : log - x;
-    // NaN compares false everywhere, but went through `log`
-  }
-};
 
 template <class T>
 struct LossAndSlope {
@@ -64,15 +37,21 @@ XENT_INLINE Vec<T> times(Vec<T> zero_or_not, Vec<T> x) {
   return zero_or_not == 0 ? Vec<T>{} : zero_or_not * x;
 }
 
-// pos_weight·t·softplus(-x) + (1 - t)·softplus(x)
-template <class T>
+// pos_weight·t·softplus(-x) + (1 - t)·softplus(x), with e = e^-|x|. Either softplus is log(1 + e), and the one on whose side
+// x lies is |x| more; either sigmoid is 1/(1 + e), or e times that on the other side. Nothing cancels. Where both weights
+// are 1 (`Unit`) the two shares add up to 1.
+template <class T, bool Unit>
 struct LogisticLoss {
   T positive, negative;
   explicit LogisticLoss(const Elementwise& p) : positive(T(p.positive)), negative(T(p.negative)) {}
-  XENT_INLINE LossAndSlope<T> operator()(Vec<T> x, Vec<T> t, Vec<T> rest, Vec<T> pos_weight) const {
-    const Logistic<T> l(x);
-    const Vec<T> a = pos_weight * t * positive, b = rest * negative;
-    return {times<T>(a, l.down) + times<T>(b, l.up), b * l.positive - a * l.negative};
+
+  template <bool Deep>
+  XENT_INLINE LossAndSlope<T> at(Vec<T> x, Vec<T> t, Vec<T> rest, Vec<T> pos_weight) const {
+    const Vec<T> e = exp_nonpositive<T, Deep>(-vabs<T>(x)), log = log1p_unit(e);
+    const Vec<T> a = Unit ? t : pos_weight * t * positive, b = Unit ? rest : rest * negative;
+    const auto right = x > 0;
+    const Vec<T> near = right ? b : -a, far = right ? -a : b;
+    return {times<T>(near, x) + (Unit ? log : times<T>(a + b, log)), (near + far * e) / (T(1) + e)};
   }
 };
 
@@ -88,29 +67,32 @@ struct ModulatedLoss {
         gamma_neg(T(p.gamma_neg)),
         clip(T(p.clip)) {}
 
-  XENT_INLINE LossAndSlope<T> operator()(Vec<T> x, Vec<T> t, Vec<T> rest, Vec<T> pos_weight) const {
-    const Logistic<T> l(x);
+  template <bool>
+  XENT_INLINE LossAndSlope<T> at(Vec<T> x, Vec<T> t, Vec<T> rest, Vec<T> pos_weight) const {
+    const Vec<T> none = {}, size = vabs<T>(x);
+    const Vec<T> e = exp_nonpositive<T, true>(-size), log = log1p_unit(e);
+    const Vec<T> large = T(1) / (T(1) + e), small = e * large;
+    const auto right = x > 0;
+    const Vec<T> p = right ? large : small, q = right ? small : large;  // σ(x) and σ(-x), accurate where small
+    const Vec<T> up = right ? x + log : log, down = right ? log : log - x;  // -log q and -log p
     const Vec<T> a = pos_weight * t * positive, b = rest * negative;
     // (1 - p)^gamma = e^(-gamma·softplus(x))
-    const auto right = x > 0;
-    const Vec<T> none = {};
-    const Vec<T> of_pos = power(right ? l.size : none, l.log, gamma_pos);
-    const Vec<T> pos = of_pos * l.down;
-    const Vec<T> pos_slope = -of_pos * (times<T>(gamma_pos * l.positive, l.down) + l.negative);
+    const Vec<T> of_pos = power(right ? size : none, log, gamma_pos);
+    const Vec<T> pos = of_pos * down;
+    const Vec<T> pos_slope = -of_pos * (times<T>(gamma_pos * p, down) + q);
     Vec<T> neg, neg_slope;
     if (clip == 0) {
-      const Vec<T> of_neg = power(right ? none : l.size, l.log, gamma_neg);
-      neg = times<T>(of_neg, l.up);
-      neg_slope = of_neg * (times<T>(gamma_neg * l.negative, l.up) + l.positive);
+      const Vec<T> of_neg = power(right ? none : size, log, gamma_neg);
+      neg = times<T>(of_neg, up);
+      neg_slope = of_neg * (times<T>(gamma_neg * q, up) + p);
     } else {
-      const auto live = l.positive > clip;
-      const Vec<T> p = live ? l.positive - clip : splat<T>(1);
-      const Vec<T> q = l.negative + clip;  // 1 - p
-      const Vec<T> of_neg = power(none, -log_of<false>(p), gamma_neg);
-      const Vec<T> log_q = p < T(0.5) ? -log_of<true>(-p) : -log_of<false>(q);
-      const Vec<T> slope = (gamma_neg * log_q / p + T(1) / q) * of_neg * l.positive * l.negative;
-      neg = live ? of_neg * log_q : Vec<T>{};
-      neg_slope = live ? slope : Vec<T>{};
+      const auto live = p > clip;
+      const Vec<T> kept = live ? p - clip : splat<T>(1), wrong = q + clip;  // wrong = 1 - kept
+      const Vec<T> of_neg = power(none, -log_of<false>(kept), gamma_neg);
+      const Vec<T> log_wrong = kept < T(0.5) ? -log_of<true>(-kept) : -log_of<false>(wrong);
+      const Vec<T> slope = (gamma_neg * log_wrong / kept + T(1) / wrong) * of_neg * p * q;
+      neg = live ? of_neg * log_wrong : none;
+      neg_slope = live ? slope : none;
       // NaN is not above the clip, and must not vanish
       neg = x == x ? neg : x;
       neg_slope = x == x ? neg_slope : x;
@@ -150,7 +132,9 @@ template <class T>
 struct PinballLoss {
   T over, under;
   explicit PinballLoss(const Elementwise& p) : over(T(p.positive)), under(T(p.negative)) {}
-  XENT_INLINE LossAndSlope<T> operator()(Vec<T> x, Vec<T> t, Vec<T>, Vec<T>) const {
+
+  template <bool>
+  XENT_INLINE LossAndSlope<T> at(Vec<T> x, Vec<T> t, Vec<T>, Vec<T>) const {
     const Vec<T> d = x - t;
     Vec<T> slope = d > 0 ? splat<T>(over) : splat<T>(-under);
     slope = d == 0 ? Vec<T>{} : slope;
@@ -166,6 +150,11 @@ struct Operand {
   bool varies;
 
   XENT_INLINE Vec<T> at(i64 i) const { return varies ? load(data + i) : splat<T>(*data); }
+};
+
+template <bool B>
+struct Flag {
+  static constexpr bool value = B;
 };
 
 template <class T, class Loss>
@@ -210,27 +199,34 @@ class Lines {
     return line / n * a.outer + line % n * (along_inner_ ? a.cls : a.inner) + first * step(a);
   }
 
-  // Elements of an array, or what an absent one stands for.
-  Operand<T> operand(const Array& a, i64 line, i64 first, i64 n, const T& absent, T* buffer) const {
-    if (!a) return {&absent, false};
+  const T* elements(const Array& a, i64 line, i64 first, i64 n, T* buffer) const {
     const i64 at = start(a, line, first);
-    if (step(a) == 0) {
-      read(a, at, 1, 1, buffer);
-      return {buffer, false};
-    }
-    if (step(a) == 1 && a.dtype == dtype_of<T>::value) return {reinterpret_cast<const T*>(a.data) + at, true};
+    if (step(a) == 1 && a.dtype == dtype_of<T>::value) return reinterpret_cast<const T*>(a.data) + at;
     read(a, at, step(a), n, buffer);
-    return {buffer, true};
+    return buffer;
   }
 
-  // Labels given as lists of positive classes: a line of zeros with ones in it.
+  // The same, or what an absent array stands for.
+  Operand<T> operand(const Array& a, i64 line, i64 first, i64 n, const T& absent, T* buffer) const {
+    if (!a) return {&absent, false};
+    if (step(a) != 0) return {elements(a, line, first, n, buffer), true};
+    read(a, start(a, line, first), 1, 1, buffer);
+    return {buffer, false};
+  }
+
+  // Labels given as lists of positive classes: zeros with ones in them, where there are any.
   Operand<T> positives(i64 line, i64 first, i64 n, T* buffer) const {
-    for (i64 i = 0; i < n; ++i) buffer[i] = 0;
-    for (i64 j = p_.positive_start[line]; j < p_.positive_start[line + 1]; ++j) {
-      const i64 k = p_.positive_class[j] - first;
-      if (k >= n) break;  // they are sorted
-      if (k >= 0) buffer[k] = 1;
+    const i64* j = p_.positive_class + p_.positive_start[line];
+    const i64* const end = p_.positive_class + p_.positive_start[line + 1];
+    for (i64 left = end - j; left > 0;) {  // the first one in this block; they are sorted
+      const i64 half = left / 2;
+      if (j[half] < first) j += half + 1, left -= half + 1;
+      else left = half;
     }
+    buffer[0] = 0;
+    if (j == end || *j >= first + n) return {buffer, false};
+    memset(buffer, 0, size_t(n) * sizeof(T));
+    for (; j < end && *j < first + n; ++j) buffer[*j - first] = 1;
     return {buffer, true};
   }
 
@@ -239,68 +235,83 @@ class Lines {
     constexpr i64 padded = block + 64;
     T* buffers = static_cast<T*>(scratch(2, 8 * padded * i64(sizeof(T))));
     const T zero = 0, unit = 1;
-    const Operand<T> x = operand(p_.logits, line, first, n, zero, buffers);
+    const T* x = elements(p_.logits, line, first, n, buffers);
     const Operand<T> y = p_.positive_start ? positives(line, first, n, buffers + padded)
                                            : operand(p_.labels, line, first, n, zero, buffers + padded);
     const Operand<T> pos = operand(p_.pos_weight, line, first, n, unit, buffers + 2 * padded);
     Operand<T> w[3];
     for (int i = 0; i < 3; ++i) w[i] = operand(p_.weight[i], line, first, n, unit, buffers + (3 + i) * padded);
+    wrong |= !p_.positive_start && p_.labels && !labels_fit(y, n);
     T* loss = loss_ ? buffers + 6 * padded : nullptr;
     T* gradient = g_ ? buffers + 7 * padded : nullptr;
-    const double sum = weighted_ ? sweep<true>(x, y, pos, w, n, loss, gradient, wrong)
-                                 : sweep<false>(x, y, pos, w, n, loss, gradient, wrong);
+    const Range<T> range = block_range(x, n);
+    const bool deep = range.max > -Simd<T>::shallow || range.min < Simd<T>::shallow;
+    const auto with_depth = [&](auto is_deep) {
+      return weighted_ ? sweep<true, is_deep.value>(x, y, pos, w, n, loss, gradient)
+                       : sweep<false, is_deep.value>(x, y, pos, w, n, loss, gradient);
+    };
+    const double sum = deep ? with_depth(Flag<true>{}) : with_depth(Flag<false>{});
     if (loss) write(loss_, start(loss_, line, first), step(loss_), n, loss);
     if (gradient) put(line, first, n, gradient);
     return sum;
   }
 
-  template <bool Weighted>
-  double sweep(const Operand<T>& x, const Operand<T>& y, const Operand<T>& pos, const Operand<T>* w, i64 n, T* loss,
-               T* gradient, bool& wrong) const {
-    const T alpha = T(p_.alpha), beta = T(p_.beta), rest = T(p_.rest), ignore = T(p_.ignore);
-    const T low = T(p_.low), high = T(p_.high);
+  bool labels_fit(const Operand<T>& y, i64 n) const {
+    const T low = T(p_.low), high = T(p_.high), ignore = T(p_.ignore);
+    Int<T> fine = ~Int<T>{};
+    const auto look = [&](Vec<T> at) {
+      if (p_.ends_only)
+        fine &= at == low | at == high;
+      else if (p_.has_ignore)
+        fine &= (at >= low & at <= high) | at == ignore;
+      else
+        fine &= at >= low & at <= high;
+    };
+    if (!y.varies)
+      look(y.at(0));
+    else
+      over_vectors<T>(
+          n, [&](int, i64 i) { look(load(y.data + i)); }, [&](i64 i, i64 m) { look(load_first(y.data + i, m, low)); });
+    return sum_lanes<T>(fine ? Vec<T>{} : splat<T>(1)) == 0;
+  }
+
+  template <bool Weighted, bool Deep>
+  double sweep(const T* x, const Operand<T>& y, const Operand<T>& pos, const Operand<T>* w, i64 n, T* loss,
+               T* gradient) const {
+    const T alpha = T(p_.alpha), beta = T(p_.beta), rest = T(p_.rest), ignore = T(p_.ignore), high = T(p_.high);
     const T scale = T(scale_);
-    Vec<T> sum[4] = {}, bad = {};
-    const auto step = [&](int q, Vec<T> at_x, Vec<T> at_y, Vec<T> at_pos, const auto& weight) {
-      const Vec<T> one = splat<T>(1), none = {};
-      const auto ignored = Weighted && p_.has_ignore ? at_y == ignore : none != none;
-      Vec<T> outside = at_y >= low ? none : one;
-      outside = at_y <= high ? outside : one;
-      if (p_.ends_only) outside = (at_y == low ? none : one) * (at_y == high ? none : one);
-      bad += ignored ? none : outside;
-      LossAndSlope<T> out = f_(at_x, alpha * at_y + beta, alpha * (high - at_y) + rest, at_pos);
+    Vec<T> sum[4] = {};
+    const auto step = [&](Vec<T> at_x, Vec<T> at_y, Vec<T> at_pos, const auto& weight) {
+      LossAndSlope<T> out = f_.template at<Deep>(at_x, alpha * at_y + beta, alpha * (high - at_y) + rest, at_pos);
       if (Weighted) {
-        const Vec<T> product = ignored ? none : weight(0) * weight(1) * weight(2);
+        Vec<T> product = weight(0) * weight(1) * weight(2);
+        if (p_.has_ignore) product = at_y == ignore ? Vec<T>{} : product;
         out.loss = times<T>(product, out.loss);
         out.slope = times<T>(product, out.slope);
       }
-      sum[q] += out.loss;
       out.slope = out.slope * scale;
       return out;
     };
     over_vectors<T>(
         n,
         [&](int q, i64 i) {
-          const LossAndSlope<T> out = step(q, x.at(i), y.at(i), pos.at(i), [&](int j) { return w[j].at(i); });
+          prefetch(x + i + n);
+          if (y.varies) prefetch(y.data + i + n);
+          const LossAndSlope<T> out = step(load(x + i), y.at(i), pos.at(i), [&](int j) { return w[j].at(i); });
+          sum[q] += out.loss;
           if (loss) store(loss + i, out.loss);
           if (gradient) store(gradient + i, out.slope);
         },
         [&](i64 i, i64 m) {
-          const auto first = [&](const Operand<T>& a, T fill) {
-            return a.varies ? load_first(a.data + i, m, fill) : a.at(i);
-          };
-          // what lies beyond the end must be a valid label and add nothing
-          const Vec<T> before = sum[0];
-          const LossAndSlope<T> out =
-              step(0, first(x, T(0)), first(y, low), first(pos, T(1)), [&](int j) { return first(w[j], T(0)); });
+          const auto first = [&](const Operand<T>& a) { return a.varies ? load_first(a.data + i, m, T(0)) : a.at(i); };
+          const LossAndSlope<T> out = step(load_first(x + i, m, T(0)), first(y), first(pos), [&](int j) { return first(w[j]); });
           T lanes[Simd<T>::width];
           store(lanes, out.loss);
           for (i64 j = m; j < Simd<T>::width; ++j) lanes[j] = 0;
-          sum[0] = before + load(lanes);
+          sum[0] += load(lanes);
           if (loss) store_first(loss + i, out.loss, m);
           if (gradient) store_first(gradient + i, out.slope, m);
         });
-    wrong |= sum_lanes<T>(bad) != 0;
     return double(sum_lanes<T>((sum[0] + sum[1]) + (sum[2] + sum[3])));
   }
 
@@ -335,7 +346,11 @@ inline Total elementwise(const Elementwise& p, const Array& loss, const Array& g
   return with_compute_type(p.logits.dtype, [&](auto type) {
     using T = decltype(type);
     switch (p.loss) {
-      case Elementwise::logistic: return Lines<T, LogisticLoss<T>>(p, loss, gradient, scale).run();
+      case Elementwise::logistic: {
+        const bool unit = !p.pos_weight && p.positive == 1 && p.negative == 1 && p.alpha * p.high + p.beta + p.rest == 1;
+        if (unit) return Lines<T, LogisticLoss<T, true>>(p, loss, gradient, scale).run();
+        return Lines<T, LogisticLoss<T, false>>(p, loss, gradient, scale).run();
+      }
       case Elementwise::modulated: return Lines<T, ModulatedLoss<T>>(p, loss, gradient, scale).run();
       default: return Lines<T, PinballLoss<T>>(p, loss, gradient, scale).run();
     }

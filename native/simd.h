@@ -109,6 +109,10 @@ inline void stream(T* p, Vec<T> v) {
 #endif
 }
 
+// Asks for memory that will soon be read; any address will do. The sweeps ask for the block after the one they work on:
+// it is most often the next in memory, and processors' own prefetchers stop at the end of every page.
+inline void prefetch(const void* p) { __builtin_prefetch(p, 0, 2); }
+
 // Orders streamed stores before what follows.
 inline void stream_fence() {
 #ifdef __SSE2__
@@ -160,15 +164,16 @@ inline Vec<T> vabs(Vec<T> a) {
 // exponent.
 // Deep = false: x must be above Simd::shallow. Deep = true: any x, with gradual underflow, and -inf gives exactly 0
 // without raising underflow (a masked underflow costs a microcode assist).
-template <class T, bool Deep>
-inline Vec<T> exp_nonpositive(Vec<T> x, Vec<T> low = Vec<T>{}) {
+template <class T, bool Deep, class... Low>
+XENT_INLINE Vec<T> exp_nonpositive(Vec<T> x, Low... low) {
   using S = Simd<T>;
   Vec<T> d = x;
   if (Deep) d = x < S::floor ? Vec<T>{} : x;
   Vec<T> t = d * S::log2e + S::magic;
   const Vec<T> n = t - S::magic;
   Vec<T> r = d - n * S::ln2_hi;
-  r = (r - n * S::ln2_lo) + low;
+  r = r - n * S::ln2_lo;
+  if constexpr (sizeof...(Low) != 0) r = (r + ... + low);
   Vec<T> p = splat<T>(S::exp_poly[S::degree]);
   for (int i = S::degree - 1; i >= 0; --i) p = p * r + S::exp_poly[i];
   Vec<T> e;

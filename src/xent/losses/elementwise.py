@@ -73,9 +73,9 @@ def positive_lists(classes: NDArray[Any], starts: NDArray[Any] | None, logits: S
         first = int(np.argmax(outside))
         remedy = "Map the classes into the range; pad short lists with -1."
         raise label_error("labels.classes", int(row[first]), int(flat[first]), count, remedy)
-    order = np.lexsort((flat, row))
-    flat = flat[order]
-    twice = (flat[1:] == flat[:-1]) & (row[1:] == row[:-1])
+    ordered = np.sort(row * count + flat)
+    flat = ordered - row * count  # `row` rises already
+    twice = ordered[1:] == ordered[:-1]
     if twice.any():
         first = int(np.argmax(twice))
         raise value_error(
