@@ -28,7 +28,7 @@ TESTS = ROOT / "tests"
 
 # Each layer imports only from layers before it, or from its own package.
 LAYERS = (
-    ("errors", "_native"),
+    ("errors", "caching", "_native"),
     ("options",),
     ("problem", "labels"),
     ("formulas", "plan"),

@@ -86,11 +86,10 @@ def softmax_cross_entropy(
     (arXiv:1604.08859), the soft cap Gemma 2 (arXiv:2408.00118); `torch.nn.functional.cross_entropy` is the nearest
     function elsewhere.
     """
-    options = softmax_options(axis, label_smoothing, ignore_index, temperature, softcap, z_loss, reduction)
     return frontend_for(logits).softmax_cross_entropy(
         logits,
         labels,
-        options,
+        softmax_options(axis, label_smoothing, ignore_index, temperature, softcap, z_loss, reduction),
         class_weight=class_weight,
         sample_weight=sample_weight,
         normalizer=normalizer,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import numbers
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
+from .caching import remember
 from .errors import type_error, value_error
 
 REDUCTIONS = ("mean", "sum", "none")
@@ -53,7 +53,7 @@ class SoftmaxOptions:
         return self.temperature != 1.0 or self.softcap is not None
 
 
-@lru_cache(maxsize=1024, typed=True)
+@remember
 def _softmax_options(
     axis: Any, label_smoothing: Any, ignore_index: Any, temperature: Any, softcap: Any, z_loss: Any, reduction: Any
 ) -> SoftmaxOptions:
@@ -69,7 +69,7 @@ def _softmax_options(
     if cap is not None and not 1.0 / LARGEST <= cap <= LARGEST:
         raise value_error("softcap", f"None or a positive number, {_RANGE}", repr(softcap), "Pass None for no cap.")
     z = _number("z_loss", z_loss)
-    if not (z >= 0.0 and math.isfinite(z)):
+    if not 0.0 <= z < math.inf:
         raise value_error("z_loss", "a finite number of at least 0", repr(z_loss), "A usual value is 1e-4.")
     return SoftmaxOptions(
         axis=_integer("axis", axis),
@@ -97,12 +97,7 @@ def softmax_options(
         TypeError: an argument is not a plain number (an array or a tensor, say).
         ValueError: an argument is out of its range.
     """
-    try:
-        return _softmax_options(axis, label_smoothing, ignore_index, temperature, softcap, z_loss, reduction)
-    except TypeError:  # unhashable: the uncached call names the argument
-        return _softmax_options.__wrapped__(
-            axis, label_smoothing, ignore_index, temperature, softcap, z_loss, reduction
-        )
+    return _softmax_options(axis, label_smoothing, ignore_index, temperature, softcap, z_loss, reduction)
 
 
 @dataclass(frozen=True)
@@ -132,9 +127,9 @@ class ElementwiseOptions:
 
 def _between(name: str, value: Any, low: float, high: float, hint: str) -> float:
     number = _number(name, value)
-    if low <= number <= high and math.isfinite(number):
+    if low <= number <= high and -math.inf < number < math.inf:
         return number
-    bounds = f"a finite number of at least {low:g}" if math.isinf(high) else f"a number in [{low:g}, {high:g}]"
+    bounds = f"a finite number of at least {low:g}" if high == math.inf else f"a number in [{low:g}, {high:g}]"
     raise value_error(name, bounds, repr(value), hint)
 
 

@@ -7,9 +7,9 @@ serve all of them, and a repeated shape costs a cache lookup.
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 from typing import Literal, NamedTuple
 
+from .caching import remember
 from .errors import type_error, value_error
 
 Shape = tuple[int, ...]
@@ -81,7 +81,7 @@ def check_logits_dtype(dtype: str, argument: str = "logits") -> str:
     return "float64" if dtype == "float64" else "float32"
 
 
-@lru_cache(maxsize=4096)
+@remember
 def softmax_problem(
     shape: Shape,
     dtype: str,
@@ -146,7 +146,7 @@ def _target(
     )
 
 
-@lru_cache(maxsize=4096)
+@remember
 def row_layout(shape: Shape, strides: Shape, axis: int) -> RowLayout | None:
     """The rows of a strided array as outer × classes × inner, or None if no such view of it exists.
 
@@ -161,7 +161,7 @@ def row_layout(shape: Shape, strides: Shape, axis: int) -> RowLayout | None:
     return RowLayout(outer[0], shape[axis], inner[0], outer[1], strides[axis], inner[1])
 
 
-@lru_cache(maxsize=4096)
+@remember
 def memory_order(shape: Shape, strides: Shape) -> Shape | None:
     """The axes in the order in which an array lies in memory, outermost first; None for the plain order.
 
@@ -173,7 +173,7 @@ def memory_order(shape: Shape, strides: Shape) -> Shape | None:
     return None if order == tuple(range(len(shape))) else order
 
 
-@lru_cache(maxsize=4096)
+@remember
 def dense_strides(shape: Shape, strides: Shape) -> Shape:
     """Strides of an array without gaps that lies in memory in the order of another."""
     order = memory_order(shape, strides) or tuple(range(len(shape)))
@@ -184,7 +184,7 @@ def dense_strides(shape: Shape, strides: Shape) -> Shape:
     return tuple(dense)
 
 
-@lru_cache(maxsize=4096)
+@remember
 def shared_layouts(shape: Shape, strides: tuple[Shape, ...], by_rows: bool) -> tuple[RowLayout, ...] | None:
     """One way to walk several arrays of one shape, each with its own strides: as a line, or along some axis.
 
@@ -222,7 +222,7 @@ class ElementwiseProblem(NamedTuple):
     accumulate: str  # dtype of the loss: float64 for float64 logits, else float32
 
 
-@lru_cache(maxsize=4096)
+@remember
 def elementwise_problem(
     shape: Shape, dtype: str, label_shape: Shape, label_dtype: str, logits: str = "logits", labels: str = "labels"
 ) -> ElementwiseProblem:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from types import ModuleType
 from typing import Any
 
@@ -33,16 +32,17 @@ def frontend_for(array: Any, argument: str = "logits") -> ModuleType:
                 f"{kind.__module__}.{kind.__qualname__}",
                 "Convert it, for example with numpy.asarray.",
             )
-        found = importlib.import_module(f"{__name__}.{name}")
+        found = _imported(name)
         _by_type[kind] = found
     return found
 
 
-def loss_of(out: Any, has_aux: bool) -> Any:
-    """The loss in what a function returned: all of it, or the first of a tuple."""
-    if not has_aux:
-        return out
-    if isinstance(out, tuple) and out:
-        return out[0]
-    got = type(out).__name__
-    raise type_error("loss_fn", "a tuple that starts with the loss, with has_aux", got, "Leave out has_aux=True.")
+def _imported(name: str) -> ModuleType:
+    # statements, which torch.compile can trace
+    if name == "torch":
+        from . import torch
+
+        return torch
+    from . import numpy
+
+    return numpy

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import type_error, value_error
-from .. import loss_of
+from ..outputs import loss_of
 from .arrays import Array
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...kernels.native import RowCoefficients, SoftmaxRows
 from ...problem import softmax_axis
-from .arrays import dtype_name, is_plain, memory, output_like, outside_graphs
+from .arrays import dtype_name, is_readable, memory, output_like
 
 
 class LogSumExp(torch.autograd.Function):
@@ -70,21 +70,18 @@ class LogSoftmax(torch.autograd.Function):
 
 def _along_axis(function: Any, fallback: Any, logits: Tensor, axis: int) -> Tensor:
     at = softmax_axis(tuple(logits.shape), dtype_name(logits), axis)
-    if is_plain(logits):
+    if is_readable(logits):
         return function.apply(logits, at)  # type: ignore[no-any-return]
     return fallback(logits, at)  # type: ignore[no-any-return]
 
 
-@outside_graphs
 def softmax(logits: Tensor, axis: int) -> Tensor:
     return _along_axis(Softmax, torch.softmax, logits, axis)
 
 
-@outside_graphs
 def log_softmax(logits: Tensor, axis: int) -> Tensor:
     return _along_axis(LogSoftmax, torch.log_softmax, logits, axis)
 
 
-@outside_graphs
 def logsumexp(logits: Tensor, axis: int) -> Tensor:
     return _along_axis(LogSumExp, torch.logsumexp, logits, axis)

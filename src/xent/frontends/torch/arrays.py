@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from functools import wraps
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +11,7 @@ from torch.autograd import forward_ad
 
 from ...errors import type_error
 from ...kernels.native import DTYPE_CODES, POOLED_BYTES, Memory, PerRow, pooled
+from ...losses.weights import check_normalizer
 from ...problem import memory_order, row_layout
 from ..numpy.arrays import as_array
 
@@ -20,21 +19,6 @@ _NAMES = "float32 float64 float16 bfloat16 int8 int16 int32 int64 uint8 uint16 u
 DTYPE_NAMES = {getattr(torch, name): name for name in _NAMES.split()}
 TORCH_DTYPES = {name: dtype for dtype, name in DTYPE_NAMES.items()}
 CODES = {TORCH_DTYPES[name]: code for name, code in DTYPE_CODES.items()}
-
-
-Function = TypeVar("Function", bound=Callable[..., Any])
-
-
-def outside_graphs(function: Function) -> Function:
-    """The function as it is; while torch.compile traces, a break in the graph around it, for it reads addresses."""
-
-    @wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        if torch.compiler.is_compiling():
-            return torch.compiler.disable(function)(*args, **kwargs)  # type: ignore[no-untyped-call]
-        return function(*args, **kwargs)
-
-    return call  # type: ignore[return-value]
 
 
 def dtype_name(tensor: Tensor) -> str:
@@ -88,8 +72,17 @@ class _Namespace:
     take, abs, maximum = torch.take, torch.abs, torch.maximum
     logaddexp, log, expm1 = torch.logaddexp, torch.log, torch.expm1
     where, sum, all, zeros, ones = torch.where, torch.sum, torch.all, torch.zeros, torch.ones
-    zeros_like, ones_like, moveaxis = torch.zeros_like, torch.ones_like, torch.movedim
-    expand_dims, take_along_axis = torch.unsqueeze, torch.take_along_dim
+    zeros_like, ones_like = torch.zeros_like, torch.ones_like
+    expand_dims = torch.unsqueeze
+
+    @staticmethod
+    def moveaxis(x: Tensor, source: int, to: int) -> Tensor:
+        # where nothing moves there is no view either: forward mode refuses views of inputs that are views themselves
+        return x if source - to in (0, x.ndim) else torch.movedim(x, source, to)
+
+    @staticmethod
+    def take_along_axis(x: Tensor, indices: Tensor, axis: int) -> Tensor:
+        return torch.gather(x, axis, indices)  # torch.take_along_dim binds traced graphs to one batch size
 
 
 NAMESPACE = _Namespace()
@@ -101,11 +94,15 @@ def is_plain(tensor: Tensor) -> bool:
         (type(tensor) is Tensor or type(tensor) is torch.nn.Parameter)
         and tensor.is_cpu
         and tensor.layout is torch.strided
-        and not tensor.is_conj()
-        and not tensor.is_neg()
-        and torch._C._functorch.peek_interpreter_stack() is None
+        and (torch.compiler.is_compiling() or not (tensor.is_conj() or tensor.is_neg()))
+        and torch._C._functorch.get_dynamic_layer_stack_depth() == 0
         and forward_ad._current_level < 0
     )
+
+
+def is_readable(tensor: Tensor) -> bool:
+    """Whether a plain tensor's values are there: not while a graph is traced."""
+    return not torch.compiler.is_compiling() and is_plain(tensor)
 
 
 def numpy_of(tensor: Tensor | None) -> Any:
@@ -129,6 +126,14 @@ def as_tensor(argument: str, value: Any, like: Tensor) -> Tensor:
         return torch.tensor(array.copy(), device=like.device)
     except TypeError as error:
         raise type_error(argument, "an array of numbers", f"dtype {array.dtype}", "Convert it to numbers.") from error
+
+
+def divisor(normalizer: Any, reduction: str, traced: bool) -> Any:
+    """The checked normalizer as a number; while a graph is traced a tensor stays one, for its value is not known."""
+    if traced and isinstance(normalizer, Tensor):
+        check_normalizer(1.0, reduction)
+        return normalizer
+    return check_normalizer(normalizer, reduction)
 
 
 def cotangent(upstream: Tensor) -> PerRow:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -9,8 +10,9 @@ from torch import Tensor
 
 from ...kernels import reference
 from ...kernels.native import LABEL_CODES, Memory
+from ...labels import Positives
 from ...losses.elementwise import ElementwiseLoss, PositiveLists, activation, bad_label, positive_lists, takes_lists
-from ...losses.weights import check_normalizer, finite_weights, kept_mass
+from ...losses.weights import finite_weights, kept_mass
 from ...options import ElementwiseOptions
 from ...plan import loss_plan
 from ...problem import (
@@ -31,13 +33,15 @@ from .arrays import (
     NAMESPACE,
     TORCH_DTYPES,
     as_tensor,
+    divisor,
     dtype_name,
     empty_like,
     is_plain,
+    is_readable,
     numpy_of,
-    outside_graphs,
     wanted_gradients,
 )
+from .operators import differentiable_operator
 
 
 def walked_together(
@@ -61,6 +65,18 @@ def _memory(tensor: Tensor, layout: RowLayout) -> Memory:
     return Memory(tensor.data_ptr(), LABEL_CODES[DTYPE_NAMES[tensor.dtype]], layout, tensor)
 
 
+def _dense(classes: Tensor, starts: Tensor | None, logits: Tensor) -> Tensor:
+    """Lists of positive classes as zeros and ones, in operations that a graph can hold."""
+    classes, zeros = classes.long(), torch.zeros(logits.shape, device=logits.device)
+    if starts is None:
+        real = (classes >= 0).to(zeros.dtype)
+        return zeros.scatter_reduce(-1, classes.clamp(min=0), real, "amax")
+    entry = torch.arange(classes.shape[0], device=classes.device)
+    row = torch.searchsorted(starts.long(), entry, right=True) - 1
+    flat = zeros.view(-1, logits.shape[-1])
+    return flat.index_put((row, classes), torch.ones((), device=logits.device)).view(logits.shape)
+
+
 class _Call:
     """One call of an elementwise loss, with what its derivatives need."""
 
@@ -68,16 +84,66 @@ class _Call:
     output: RowLayout
     logits_like: Tensor
     labels: Tensor
+    lists: Positives | None = None
     by_lists: PositiveLists | None = None
     pos_weight: Tensor | None = None
     sample: Tensor | None = None
-    normalizer: float | None = None
+    normalizer: Any = None
     one_pass = False
 
-    def __init__(self, options: ElementwiseOptions, dtype: torch.dtype, labels_name: str) -> None:
-        self.options, self.dtype, self.labels_name = options, dtype, labels_name
+    def __init__(
+        self,
+        logits: Tensor,
+        labels: Any,
+        options: ElementwiseOptions,
+        names: tuple[str, str],
+        pos_weight: Any,
+        class_weight: Any,
+        sample_weight: Any,
+    ) -> None:
+        self.options, self.labels_name = options, names[1]
         self.scalar = options.reduction != "none"
+        lists = takes_lists(names[1], labels, options)
+        y = logits if lists else as_tensor(names[1], labels, logits)
+        problem = elementwise_problem(logits.shape, dtype_name(logits), y.shape, dtype_name(y), *names)
+        self.dtype = TORCH_DTYPES[problem.accumulate]
+        self.labels = y
         self.weights: list[Tensor] = []
+        self.named: list[tuple[str, Tensor]] = []  # what is differentiable besides the logits
+        self.given: list[Tensor | None] = [None, None, None]  # the weights as they came
+        if lists:
+            self.lists = labels
+        else:
+            self.named.append(("labels", y))
+        if pos_weight is not None:
+            self.pos_weight = self.given[0] = as_tensor("pos_weight", pos_weight, logits)
+            check_pos_weight(self.pos_weight.shape, logits.shape)
+            self.named.append(("pos_weight", self.pos_weight))
+        if class_weight is not None:
+            by_class = self.given[1] = as_tensor("class_weight", class_weight, logits)
+            check_class_weight(tuple(by_class.shape), last_axis(tuple(logits.shape)))
+            self._weigh("class_weight", by_class)
+        if sample_weight is not None:
+            sample = self.given[2] = as_tensor("sample_weight", sample_weight, logits)
+            by_rows = elementwise_weight_axes(sample.shape, logits.shape) == "rows"
+            self.sample = sample.unsqueeze(-1) if by_rows else sample
+            self._weigh("sample_weight", self.sample)
+
+    def _weigh(self, name: str, weight: Tensor) -> None:
+        self.weights.append(weight)
+        self.named.append((name, weight))
+
+    def read_lists(self, logits: Tensor) -> None:
+        """Looks at lists of positives, and checks them."""
+        lists: Any = self.lists
+        starts = None if lists.starts is None else as_array("labels.starts", lists.starts)
+        self.by_lists = positive_lists(as_array("labels.classes", lists.classes), starts, tuple(logits.shape))
+
+    def list_tensors(self, logits: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The lists of positives as tensors: classes, and starts if there are any."""
+        lists: Any = self.lists
+        starts = None if lists.starts is None else as_tensor("labels.starts", lists.starts, logits)
+        return as_tensor("labels.classes", lists.classes, logits), starts
 
     @property
     def tensors(self) -> list[Tensor]:
@@ -87,7 +153,10 @@ class _Call:
         return [*labels, *pos, *self.weights]
 
     def prepare(self, logits: Tensor, validate: bool) -> None:
-        """Readies the kernel."""
+        """Checks the weights, and readies the kernel."""
+        for name, weight in self.named:
+            if name != "labels":
+                finite_weights(name, numpy_of(weight))
         denominator = self.normalizer
         if denominator is None:
             labels = None if self.by_lists is not None else numpy_of(self.labels)
@@ -121,6 +190,19 @@ class _Call:
             raise bad_label(self.labels_name, numpy_of(self.labels), self.options)
         return out, torch.scalar_tensor(total, dtype=self.dtype) if each is None else each
 
+    def operator(self, logits: Tensor, validate: bool) -> Any:
+        """The same through torch's dispatcher, for graphs. A normalizer that is a tensor divides afterwards."""
+        lists = self.lists is not None
+        labels, starts = self.list_tensors(logits) if lists else (self.labels, None)
+        later = isinstance(self.normalizer, Tensor)
+        o = replace(self.options, reduction="sum") if later else self.options
+        loss = _elementwise_operator(
+            *(logits, labels, starts, *self.given, lists, self.labels_name, o.kind),
+            *(o.alpha, o.beta, o.rest, o.low, o.high, o.ends_only, o.ignore_index, o.positive, o.negative),
+            *(o.gamma_pos, o.gamma_neg, o.clip, o.reduction, None if later else self.normalizer, validate),
+        )
+        return loss / self.normalizer if later else loss
+
     def vjp(self, logits: Tensor, upstream: Tensor, out: Tensor | None) -> Tensor:
         """The gradient for any upstream gradient, in `out` if there is one; differentiable under `create_graph`."""
         if torch.is_grad_enabled():
@@ -138,11 +220,8 @@ class _Call:
 
     def reference(self, logits: Tensor) -> Tensor:
         labels = self.labels
-        if self.by_lists is not None:
-            starts, classes = (torch.from_numpy(a) for a in self.by_lists)
-            rows = torch.repeat_interleave(torch.arange(len(starts) - 1), starts.diff())
-            dense = torch.zeros(len(starts) - 1, logits.shape[-1], dtype=self.dtype)
-            labels = dense.index_put((rows, classes), torch.ones((), dtype=self.dtype)).view(logits.shape)
+        if self.lists is not None:
+            labels = _dense(*self.list_tensors(logits), logits)
         weight = None
         for factor in self.weights:
             weight = factor.to(self.dtype) if weight is None else weight * factor.to(self.dtype)
@@ -176,7 +255,6 @@ class ElementwiseCrossEntropy(torch.autograd.Function):
         return ctx.call.vjp(ctx.saved_tensors[0], upstream, gradient), None
 
 
-@outside_graphs
 def elementwise_loss(
     logits: Tensor,
     labels: Any,
@@ -189,49 +267,82 @@ def elementwise_loss(
     normalizer: Any = None,
     validate: bool = True,
 ) -> Any:
-    lists = takes_lists(names[1], labels, options)
-    y = logits if lists else as_tensor(names[1], labels, logits)
-    problem = elementwise_problem(logits.shape, dtype_name(logits), y.shape, dtype_name(y), *names)
-    call = _Call(options, TORCH_DTYPES[problem.accumulate], names[1])
-    call.labels = y
-    call.normalizer = None if normalizer is None else check_normalizer(normalizer, options.reduction)
-    if lists:
-        starts = None if labels.starts is None else as_array("labels.starts", labels.starts)
-        call.by_lists = positive_lists(as_array("labels.classes", labels.classes), starts, tuple(logits.shape))
-    if pos_weight is not None:
-        call.pos_weight = as_tensor("pos_weight", pos_weight, logits)
-        check_pos_weight(call.pos_weight.shape, logits.shape)
-    weight_names = []
-    if class_weight is not None:
-        weight_names.append("class_weight")
-        by_class = as_tensor("class_weight", class_weight, logits)
-        check_class_weight(tuple(by_class.shape), last_axis(tuple(logits.shape)))
-        call.weights.append(by_class)
-    if sample_weight is not None:
-        weight_names.append("sample_weight")
-        sample = as_tensor("sample_weight", sample_weight, logits)
-        by_rows = elementwise_weight_axes(sample.shape, logits.shape) == "rows"
-        call.sample = sample.unsqueeze(-1) if by_rows else sample
-        call.weights.append(call.sample)
-
-    named = [("labels", y)] if not lists else []
-    named += [] if call.pos_weight is None else [("pos_weight", call.pos_weight)]
-    named += zip(weight_names, call.weights, strict=True)
-    plain = is_plain(logits) and all(is_plain(t) for _, t in named)
-    wants = wanted_gradients(logits, named)
-    plan = loss_plan(plain_memory=plain, wants=wants, scalar=call.scalar)
-    if plain:
-        for name, t in named[0 if lists else 1 :]:
-            finite_weights(name, numpy_of(t))
+    traced = torch.compiler.is_compiling()
+    call = _Call(logits, labels, options, names, pos_weight, class_weight, sample_weight)
+    call.normalizer = None if normalizer is None else divisor(normalizer, options.reduction, traced)
+    plain = is_plain(logits) and all(is_plain(t) for _, t in call.named)
+    wants = wanted_gradients(logits, call.named)
+    plan = loss_plan(plain, wants, call.scalar, traced)
+    if plan.kernel == "operator":
+        return call.operator(logits, validate)
+    if call.lists is not None and not traced:
+        call.read_lists(logits)
+    if plain and not traced:
         call.prepare(logits, validate)
     if plan.kernel == "reference":
-        if plain and validate and not lists:
+        if plain and not traced and validate and call.lists is None:
             call.run(False)  # for its check of the labels
         return call.reference(logits)
     call.one_pass = plan.gradient_in_forward
     if wants:
         return ElementwiseCrossEntropy.apply(logits, call)  # type: ignore[no-untyped-call]
     return call.run(False)[1]
+
+
+def _from_operator(
+    logits: Tensor,
+    labels: Tensor,
+    starts: Tensor | None,
+    pos_weight: Tensor | None,
+    class_weight: Tensor | None,
+    sample_weight: Tensor | None,
+    lists: bool,
+    name: str,
+    *rest: Any,
+) -> tuple[_Call, bool]:
+    """The call that an operator's arguments stand for, and whether labels are checked."""
+    *options, normalizer, validate = rest
+    given = Positives(labels, starts) if lists else labels
+    names = ("logits", name)
+    call = _Call(logits, given, ElementwiseOptions(*options), names, pos_weight, class_weight, sample_weight)
+    call.normalizer = normalizer
+    return call, validate
+
+
+def _readied(logits: Tensor, *arguments: Any) -> _Call:
+    call, validate = _from_operator(logits, *arguments)
+    if call.lists is not None:
+        call.read_lists(logits)
+    call.prepare(logits, validate)
+    return call
+
+
+@torch.no_grad()
+def _forward(*arguments: Any) -> Tensor:
+    return _readied(*arguments).run(False)[1]
+
+
+@torch.no_grad()
+def _backward(arguments: tuple[Any, ...], upstream: tuple[Tensor, ...]) -> Tensor:
+    return _readied(*arguments).vjp(arguments[0], upstream[0], None)
+
+
+def _shapes(logits: Tensor, *arguments: Any) -> Tensor:
+    call, _ = _from_operator(logits, *arguments)
+    return logits.new_empty(() if call.scalar else logits.shape, dtype=call.dtype)
+
+
+_elementwise_operator = differentiable_operator(
+    "elementwise",
+    "Tensor logits, Tensor labels, Tensor? starts, Tensor? pos_weight, Tensor? class_weight, Tensor? sample_weight, "
+    "bool lists, str labels_name, str kind, float alpha, float beta, float rest, float low, float high, "
+    "bool ends_only, float? ignore_index, float positive, float negative, float gamma_pos, float gamma_neg, "
+    "float clip, str reduction, float? normalizer, bool validate",
+    results=1,
+    forward=_forward,
+    backward=_backward,
+    shapes=_shapes,
+)
 
 
 def _activation(logits: Tensor, log: bool) -> Tensor:
@@ -270,17 +381,15 @@ class LogSigmoid(torch.autograd.Function):
         return upstream * sigmoid(-logits)
 
 
-@outside_graphs
 def sigmoid(logits: Tensor) -> Any:
     check_logits_dtype(dtype_name(logits))
-    if is_plain(logits):
+    if is_readable(logits):
         return Sigmoid.apply(logits)  # type: ignore[no-untyped-call]
     return torch.sigmoid(logits)
 
 
-@outside_graphs
 def log_sigmoid(logits: Tensor) -> Any:
     check_logits_dtype(dtype_name(logits))
-    if is_plain(logits):
+    if is_readable(logits):
         return LogSigmoid.apply(logits)  # type: ignore[no-untyped-call]
     return torch.nn.functional.logsigmoid(logits)

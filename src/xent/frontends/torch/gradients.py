@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ...errors import type_error, value_error
-from .. import loss_of
+from ..outputs import loss_of
 
 
 def value_and_grad(

@@ -11,7 +11,7 @@ from ...kernels import reference
 from ...losses.elementwise import bad_label
 from ...losses.labels import check_index
 from ...losses.probabilities import check_probabilities, clamp_value
-from ...losses.weights import check_normalizer, finite_weights
+from ...losses.weights import finite_weights
 from ...options import ElementwiseOptions, SoftmaxOptions
 from ...problem import (
     check_class_weight,
@@ -25,17 +25,17 @@ from ...problem import (
     softmax_axis,
     softmax_problem,
 )
-from .arrays import NAMESPACE, TORCH_DTYPES, as_tensor, dtype_name, is_plain, numpy_of
+from .arrays import NAMESPACE, TORCH_DTYPES, as_tensor, divisor, dtype_name, is_readable, numpy_of
 
 
 def _checked(argument: str, p: Tensor, validate: bool, log: bool = False) -> None:
-    if validate and is_plain(p):
+    if validate and is_readable(p):
         check_probabilities(argument, p.detach().double().numpy(), dtype_name(p), log)
 
 
 def _weight(argument: str, value: Any, like: Tensor, dtype: torch.dtype) -> Tensor:
     weight = as_tensor(argument, value, like)
-    if is_plain(weight):
+    if is_readable(weight):
         finite_weights(argument, numpy_of(weight))
     return weight.to(dtype)
 
@@ -65,7 +65,7 @@ def cross_entropy_from_probs(
     probs = torch.where(dead.unsqueeze(problem.axis), torch.ones_like(probs), probs)
     _checked("probs", probs, validate)
     if problem.target == "index":
-        if validate and is_plain(y):
+        if validate and is_readable(y):
             check_index(numpy_of(y), problem, options.ignore_index)
         y = y.long()
     else:
@@ -82,7 +82,9 @@ def cross_entropy_from_probs(
         clamp_value(clamp, dtype_name(probs)),
         class_weight=v,
         sample_weight=s,
-        normalizer=None if normalizer is None else check_normalizer(normalizer, options.reduction),
+        normalizer=None
+        if normalizer is None
+        else divisor(normalizer, options.reduction, torch.compiler.is_compiling()),
     )
 
 
@@ -105,7 +107,7 @@ def binary_cross_entropy_from_probs(
     if options.ignore_index is not None:
         kept = (y.detach() != options.ignore_index).to(dtype)
     t = torch.where(kept == 0, torch.zeros_like(kept), y.to(dtype))
-    if validate and is_plain(t):
+    if validate and is_readable(t):
         _check_labels(y, t, options)
     a = t
     if pos_weight is not None:
@@ -131,7 +133,7 @@ def binary_cross_entropy_from_probs(
         options.reduction,
         loss * factor,
         mass,
-        None if normalizer is None else check_normalizer(normalizer, options.reduction),
+        None if normalizer is None else divisor(normalizer, options.reduction, torch.compiler.is_compiling()),
     )
 
 
@@ -176,5 +178,5 @@ def kl_divergence(
         options.reduction,
         loss,
         s,
-        None if normalizer is None else check_normalizer(normalizer, options.reduction),
+        None if normalizer is None else divisor(normalizer, options.reduction, torch.compiler.is_compiling()),
     )

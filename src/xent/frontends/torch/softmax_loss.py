@@ -13,7 +13,6 @@ from ...kernels.native import IndexLabels
 from ...labels import Positives, TopK, refuse
 from ...losses.labels import int64_labels, topk_arrays
 from ...losses.softmax import SoftmaxLoss, Stats
-from ...losses.weights import check_normalizer
 from ...options import SoftmaxOptions
 from ...plan import loss_plan
 from ...problem import SoftmaxProblem, check_class_weight, check_sample_weight, softmax_problem
@@ -22,14 +21,15 @@ from .arrays import (
     TORCH_DTYPES,
     as_tensor,
     cotangent,
+    divisor,
     dtype_name,
     is_plain,
     memory,
     numpy_of,
     output_like,
-    outside_graphs,
     wanted_gradients,
 )
+from .operators import differentiable_operator
 
 
 def flat_labels(labels: Tensor | TopK, problem: SoftmaxProblem, validate: bool) -> Any:
@@ -148,6 +148,18 @@ class _Call:
         if sample_weight is not None:
             check_sample_weight(tuple(sample_weight.shape), self.problem.batch_shape)
 
+    def operator(self, logits: Tensor, validate: bool) -> tuple[Tensor, ...]:
+        """The same through torch's dispatcher, for graphs. A normalizer that is a tensor divides afterwards."""
+        labels, class_weight, sample_weight, normalizer = self.arguments
+        indices, values = (labels.indices, labels.values) if isinstance(labels, TopK) else (labels, None)
+        o, later = self.options, isinstance(normalizer, Tensor)
+        loss, *stats = _softmax_operator(
+            *(logits, indices, values, class_weight, sample_weight),
+            *(o.axis, o.label_smoothing, o.ignore_index, o.temperature, o.softcap, o.z_loss),
+            *("sum" if later else o.reduction, None if later else normalizer, self.return_stats, validate),
+        )
+        return (loss / normalizer if later else loss, *stats)
+
     def reference(self, logits: Tensor) -> tuple[Tensor, ...]:
         labels, class_weight, sample_weight, normalizer = self.arguments
         if isinstance(labels, TopK):
@@ -170,7 +182,63 @@ class _Call:
         return loss, stats.lse, stats.entropy, stats.argmax
 
 
-@outside_graphs
+def _from_operator(
+    logits: Tensor,
+    labels: Tensor,
+    values: Tensor | None,
+    class_weight: Tensor | None,
+    sample_weight: Tensor | None,
+    *rest: Any,
+) -> tuple[_Call, bool]:
+    """The call that an operator's arguments stand for, and whether labels are checked."""
+    *options, normalizer, return_stats, validate = rest
+    target = labels if values is None else TopK(labels, values)
+    problem = softmax_problem(
+        logits.shape, dtype_name(logits), options[0], labels.shape, dtype_name(labels), values is not None
+    )
+    call = _Call(problem, SoftmaxOptions(*options), (target, class_weight, sample_weight, normalizer))
+    call.return_stats = return_stats
+    return call, validate
+
+
+@torch.no_grad()
+def _forward(logits: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
+    call, validate = _from_operator(logits, *arguments)
+    call.prepare(logits, validate)
+    results = call.run(logits, gradient=False)[1]
+    return results if call.return_stats else (*results, *(logits.new_empty(0) for _ in range(3)))
+
+
+@torch.no_grad()
+def _backward(arguments: tuple[Any, ...], upstream: tuple[Tensor | None, ...]) -> Tensor:
+    logits = arguments[0]
+    call, validate = _from_operator(*arguments)
+    call.prepare(logits, validate)
+    return call.vjp(logits, upstream[:3] if call.return_stats else upstream[:1], None)
+
+
+def _shapes(logits: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
+    call, _ = _from_operator(logits, *arguments)
+    batch = call.problem.batch_shape
+    loss = logits.new_empty(batch if call.options.reduction == "none" else (), dtype=call.dtype)
+    if not call.return_stats:
+        return (loss, *(logits.new_empty(0) for _ in range(3)))
+    each = [logits.new_empty(batch, dtype=dtype) for dtype in (call.dtype, call.dtype, torch.int64)]
+    return (loss, *each)
+
+
+_softmax_operator = differentiable_operator(
+    "softmax_cross_entropy",
+    "Tensor logits, Tensor labels, Tensor? values, Tensor? class_weight, Tensor? sample_weight, int axis, "
+    "float label_smoothing, int? ignore_index, float temperature, float? softcap, float z_loss, str reduction, "
+    "float? normalizer, bool return_stats, bool validate",
+    results=4,
+    forward=_forward,
+    backward=_backward,
+    shapes=_shapes,
+)
+
+
 def softmax_cross_entropy(
     logits: Tensor,
     labels: Any,
@@ -201,22 +269,25 @@ def softmax_cross_entropy(
     if sample_weight is not None:
         sample_weight = as_tensor("sample_weight", sample_weight, logits)
         tensors.append(("sample_weight", sample_weight))
-    if normalizer is not None:
-        normalizer = check_normalizer(normalizer, options.reduction)
     wants = wanted_gradients(logits, tensors)
     plain = is_plain(logits) and is_plain(described)
     if plain and (len(tensors) > 1 or target is not described):
         plain = all(is_plain(t) for _, t in tensors)
-    plan = loss_plan(plain_memory=plain, wants=wants, scalar=options.reduction != "none")
+    traced = torch.compiler.is_compiling()
+    plan = loss_plan(plain, wants, options.reduction != "none", traced, function is None)
+    if normalizer is not None:
+        normalizer = divisor(normalizer, options.reduction, traced)
     call = _Call(problem, options, (target, class_weight, sample_weight, normalizer))
     call.return_stats, call.function = return_stats, function
     call.one_pass = plan.gradient_in_forward
-    if plain:
+    if plain and not traced:
         call.prepare(logits, validate)
     else:
         call.check_without_memory()
     if plan.kernel == "reference":
         loss, *stats = call.reference(logits)
+    elif plan.kernel == "operator":
+        loss, *stats = call.operator(logits, validate)
     else:
         if wants:
             results = SoftmaxCrossEntropy.apply(logits, call)  # type: ignore[no-untyped-call]

@@ -1,0 +1,33 @@
+"""Remembering what pure functions of shapes and options gave."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache, wraps
+from typing import Any, TypeVar
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def tracing() -> bool:
+    """Whether a graph is being traced, where sizes are symbols and nothing is to be remembered.
+
+    A front-end whose framework traces Python puts its own function here.
+    """
+    return False
+
+
+def remember(function: Function) -> Function:
+    """The function with a cache of its results by the value and type of its positional arguments."""
+    memory = lru_cache(maxsize=4096, typed=True)(function)
+
+    @wraps(function)
+    def call(*args: Any) -> Any:
+        if tracing():
+            return function(*args)
+        try:
+            return memory(*args)
+        except TypeError:  # an argument that cannot be looked up, or a mistake: the function says which
+            return function(*args)
+
+    return call  # type: ignore[return-value]
