@@ -358,7 +358,11 @@ def asserts(node: ast.AST, helpers: set[str]) -> bool:
             return True
         if isinstance(child, ast.Call):
             text = ast.unparse(child.func)
-            if text in helpers or text.split(".")[-1] in helpers or text.startswith("np.testing."):
+            if (
+                text in helpers
+                or text.split(".")[-1] in helpers
+                or text.startswith(("np.testing.", "torch.testing.", "torch.library.opcheck"))
+            ):
                 return True
             if text in ("pytest.raises", "pytest.warns", "pytest.fail"):
                 return True
