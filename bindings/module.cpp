@@ -20,6 +20,42 @@ T* pointer(uintptr_t address) {
   return reinterpret_cast<T*>(address);
 }
 
+// Cross-entropy of class indices without weights, for one shape: all that a call brings is three addresses.
+struct IndexLoss {
+  Softmax problem;
+  xent::Coefficients coefficients;
+  bool mean, has_ignore, validate;
+  i64 ignore;
+  xent::Array gradient;
+
+  // Writes the loss to a float or double, and the gradient where there is one; returns the first row whose label is out
+  // of range, or -1. Where labels are checked, such a row stops it.
+  i64 run(uintptr_t logits, uintptr_t labels, uintptr_t gradient_out, uintptr_t loss_out) const {
+    Softmax p = problem;
+    p.logits.data = pointer<char>(logits);
+    p.index = pointer<i64>(labels);
+    const i64 rows = p.rows();
+    const xent::Labels found = xent::resolve_labels(p.index, rows, p.classes, has_ignore, ignore, nullptr);
+    if (found.first_bad >= 0 && validate) return found.first_bad;
+    std::vector<i64> resolved;
+    if (found.first_bad >= 0 || found.kept != rows) {
+      resolved.resize(size_t(rows));
+      xent::resolve_labels(p.index, rows, p.classes, has_ignore, ignore, resolved.data());
+      p.index = resolved.data();
+    }
+    xent::Coefficients k = coefficients;
+    k.scale = !mean ? 1.0 : found.kept ? 1.0 / double(found.kept) : 0.0;
+    xent::Array out = gradient;
+    out.data = pointer<char>(gradient_out);
+    const double loss = xent::kernels().softmax(p, k, xent::Statistics{}, out) * k.scale;
+    if (p.logits.dtype == xent::Dtype::f64)
+      *pointer<double>(loss_out) = loss;
+    else
+      *pointer<float>(loss_out) = float(loss);
+    return -1;
+  }
+};
+
 xent::PerRow per_row(double value, uintptr_t rows) { return {value, pointer<double>(rows)}; }
 
 xent::Array array(uintptr_t address, int dtype, i64 outer, i64 cls, i64 inner) {
@@ -101,6 +137,31 @@ NB_MODULE(_native, m) {
             xent::kernels().softmax_mass(s, pointer<double>(out));
           },
           "out"_a);
+
+  nb::class_<IndexLoss>(m, "IndexLoss")
+      .def(
+          "__init__",
+          [](IndexLoss* self, i64 outer, i64 classes, i64 inner, int dtype, i64 so, i64 sc, i64 si, i64 go, i64 gc, i64 gi,
+             double temperature, double softcap, double b, double c, double beta, double zeta, bool mean, bool has_ignore,
+             i64 ignore, bool validate) {
+            new (self) IndexLoss();
+            Softmax& p = self->problem;
+            p.outer = outer;
+            p.classes = classes;
+            p.inner = inner;
+            p.logits = array(0, dtype, so, sc, si);
+            p.temperature = temperature;
+            p.softcap = softcap;
+            p.measure = c != 0;
+            p.beta = beta;
+            self->coefficients = {{b, nullptr}, {c, nullptr}, {0, nullptr}, {zeta, nullptr}, {0, nullptr}, 1};
+            self->gradient = array(0, dtype, go, gc, gi);
+            self->mean = mean;
+            self->has_ignore = has_ignore;
+            self->ignore = ignore;
+            self->validate = validate;
+          })
+      .def("run", &IndexLoss::run);
 
   nb::class_<xent::Elementwise>(m, "Elementwise")
       .def(

@@ -51,7 +51,10 @@ struct LogisticLoss {
     const Vec<T> a = Unit ? t : pos_weight * t * positive, b = Unit ? rest : rest * negative;
     const auto right = x > 0;
     const Vec<T> near = right ? b : -a, far = right ? -a : b;
-    return {times<T>(near, x) + (Unit ? log : times<T>(a + b, log)), (near + far * e) / (T(1) + e)};
+    const Vec<T> slope = (near + far * e) / (T(1) + e);
+    if (Unit) return {times<T>(near, x) + log, slope};
+    const auto none = a == 0 & b == 0;
+    return {times<T>(near, x) + times<T>(a + b, log), none ? Vec<T>{} : slope};
   }
 };
 

@@ -264,3 +264,57 @@ def test_ignored_elements_get_a_gradient_of_zero(instruction_set: str) -> None:
             exact = cases.truth_of(one, upstream)
             assert registry.typical(cases.loss_errors(loss, exact, "float32")) <= 4
             assert truth.extended(gradient).any()
+
+
+@pytest.mark.parametrize("loss", ["sigmoid_focal_cross_entropy", "asymmetric_sigmoid_cross_entropy", "without clip"])
+def test_modulated_losses_at_infinity_by_the_reference(loss: str) -> None:
+    """Under `create_graph` too the gradient at ±inf is the limit, and its own gradient 0."""
+    options = {"clip": 0.0} if loss == "without clip" else {}
+    function = getattr(xent, "asymmetric_sigmoid_cross_entropy" if options else loss)
+    y = torch.tensor([0.0, 1.0, 1.0, 0.0])
+
+    def gradient(create_graph: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        x = torch.tensor([np.inf, -np.inf, np.inf, -np.inf], requires_grad=True)
+        (found,) = torch.autograd.grad(function(x, y, reduction="sum", **options), x, create_graph=create_graph)
+        return x, found
+
+    x, found = gradient(True)
+    assert torch.equal(found, gradient(False)[1])
+    assert torch.isfinite(found).all()
+    assert torch.equal(torch.autograd.grad(found.sum(), x)[0], torch.zeros(4))
+
+
+@pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0])
+def test_focal_of_a_masked_class_by_the_reference(gamma: float) -> None:
+    x = torch.tensor([[-np.inf, 0.0]], requires_grad=True)
+    loss = xent.focal_cross_entropy(x, torch.tensor([0]), gamma=gamma)
+    (found,) = torch.autograd.grad(loss, x, create_graph=True)
+    assert torch.equal(found, torch.tensor([[-1.0, 1.0]]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_slope_of_the_sigmoid_near_one(dtype: torch.dtype) -> None:
+    """p·(1 - p) of a rounded p would be wrong by half at 6 in bfloat16, and 0 soon after."""
+    x = torch.linspace(-17, 17, 35).to(dtype).requires_grad_()
+    xent.sigmoid(x).sum().backward()
+    exact = x.detach().double()
+    right = torch.sigmoid(exact) * torch.sigmoid(-exact)
+    assert x.grad is not None
+    torch.testing.assert_close(x.grad.double(), right.to(dtype).double(), rtol=2 * torch.finfo(dtype).eps, atol=1e-7)
+
+
+def test_lists_of_tensors_in_a_transform() -> None:
+    lists = xent.Positives(torch.tensor([[1], [2]]))
+    dense = torch.tensor([[0.0, 1, 0, 0, 0], [0, 0, 1, 0, 0]])
+    x = torch.randn(2, 5, generator=torch.Generator().manual_seed(1))
+    found = torch.func.grad(lambda a: xent.sigmoid_cross_entropy(a, lists))(x)
+    torch.testing.assert_close(found, torch.func.grad(lambda a: xent.sigmoid_cross_entropy(a, dense))(x))
+
+
+def test_no_weight_means_no_loss_and_no_gradient() -> None:
+    x = torch.tensor([np.nan, 0.0], requires_grad=True)
+    loss = xent.sigmoid_cross_entropy(x, torch.ones(2), pos_weight=0.0, reduction="sum")
+    loss.backward()
+    assert loss == 0
+    assert x.grad is not None
+    assert torch.equal(x.grad, torch.zeros(2))

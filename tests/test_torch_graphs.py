@@ -83,7 +83,7 @@ LOSSES: dict[str, Callable[[Batch], torch.Tensor]] = {
     "logistic": lambda b: xent.logistic_loss(b.logits, 2 * b.binary - 1),
     "pinball": lambda b: xent.pinball_loss(b.logits, b.soft.to(b.logits.dtype), over=1.0, under=3.0),
     "probabilities": lambda b: xent.cross_entropy_from_probs(xent.softmax(b.logits), b.index),
-    "binary probabilities": lambda b: xent.binary_cross_entropy_from_probs(xent.sigmoid(b.logits), b.binary),
+    "binary probabilities": lambda b: xent.binary_cross_entropy_from_probs(xent.sigmoid(b.logits / 8), b.binary),
     "divergence": lambda b: xent.kl_divergence(xent.log_softmax(b.logits), b.soft, log_predictions=True),
     "activations": lambda b: xent.logsumexp(b.logits).sum() + xent.log_sigmoid(b.logits).sum(),
 }

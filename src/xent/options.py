@@ -127,9 +127,11 @@ class ElementwiseOptions:
 
 def _between(name: str, value: Any, low: float, high: float, hint: str) -> float:
     number = _number(name, value)
-    if low <= number <= high and -math.inf < number < math.inf:
+    if low <= number <= high:
         return number
-    bounds = f"a finite number of at least {low:g}" if high == math.inf else f"a number in [{low:g}, {high:g}]"
+    bounds = f"a number in [{low:g}, {high:g}]"
+    if high == LARGEST and not high < number < math.inf:
+        bounds = f"a finite number of at least {low:g}"
     raise value_error(name, bounds, repr(value), hint)
 
 
@@ -140,12 +142,12 @@ def axis_option(axis: Any) -> int:
 
 def exponent(gamma: Any) -> float:
     """A checked focusing exponent."""
-    return _between("gamma", gamma, 0.0, math.inf, "0 is no modulation; usual values are 1 to 5.")
+    return _between("gamma", gamma, 0.0, LARGEST, "0 is no modulation; usual values are 1 to 5.")
 
 
 def poly_epsilon(epsilon: Any) -> float:
     """A checked weight of the first term of PolyLoss."""
-    return _between("epsilon", epsilon, -1.0, math.inf, "0 is plain cross-entropy; usual values are 1 and 2.")
+    return _between("epsilon", epsilon, -1.0, LARGEST, "0 is plain cross-entropy; usual values are 1 and 2.")
 
 
 def _mark(name: str, value: Any) -> float:
@@ -174,8 +176,8 @@ def sigmoid_options(
         ValueError: an argument is out of its range.
     """
     smoothing = _between("label_smoothing", label_smoothing, 0.0, 1.0, "Usual values are 0 to 0.2.")
-    pos = _between(gamma_names[0], gamma_pos, 0.0, math.inf, "0 is no modulation; usual values are 1 to 5.")
-    neg = _between(gamma_names[1], gamma_neg, 0.0, math.inf, "0 is no modulation; usual values are 1 to 5.")
+    pos = _between(gamma_names[0], gamma_pos, 0.0, LARGEST, "0 is no modulation; usual values are 1 to 5.")
+    neg = _between(gamma_names[1], gamma_neg, 0.0, LARGEST, "0 is no modulation; usual values are 1 to 5.")
     shift = _between("clip", clip, 0.0, 1.0, "0 is no shift; a usual value is 0.05.")
     balance = None if focal_alpha is None else _between("alpha", focal_alpha, 0.0, 1.0, "None is no balance.")
     return ElementwiseOptions(
@@ -211,8 +213,8 @@ def pinball_options(over: Any, under: Any, reduction: Any = "mean") -> Elementwi
         "pinball",
         low=-math.inf,
         high=math.inf,
-        positive=_between("over", over, 0.0, math.inf, "Costs are per unit of the error."),
-        negative=_between("under", under, 0.0, math.inf, "Costs are per unit of the error."),
+        positive=_between("over", over, 0.0, LARGEST, "Costs are per unit of the error."),
+        negative=_between("under", under, 0.0, LARGEST, "Costs are per unit of the error."),
         reduction=check_reduction(reduction),
     )
 

@@ -78,6 +78,9 @@ class Resolved(NamedTuple):
     first_bad: int  # the first row whose label is out of range, or -1
 
 
+IndexLoss = _native.IndexLoss
+
+
 def resolve_labels(labels: IndexLabels, rows: int, classes: int, ignore_index: int | None) -> Resolved:
     """Checks labels and marks the rows that are not to be read."""
     ignores, ignore = (False, 0) if ignore_index is None else (True, ignore_index)

@@ -143,17 +143,23 @@ def softplus(xp: Any, x: Any) -> Any:
     return xp.where(small, inner, xp.maximum(outer, xp.zeros_like(x)) + xp.log1p(xp.exp(-xp.abs(outer))))
 
 
+def modulation(xp: Any, x: Any, gamma: float) -> Any:
+    """e^(-gamma·softplus(x)): a power of σ(-x). Flat at ±inf, where the loss that it multiplies may be infinite."""
+    far = xp.where(x > 0, 1e30 * xp.ones_like(x), -1e30 * xp.ones_like(x))
+    return xp.exp(-gamma * softplus(xp, xp.where(xp.isfinite(x), x, far)))
+
+
 def loss_of_positive(xp: Any, options: ElementwiseOptions, x: Any) -> Any:
     """The loss of a positive label, without weights."""
     loss = softplus(xp, -x)
-    return loss if options.gamma_pos == 0.0 else xp.exp(-options.gamma_pos * softplus(xp, x)) * loss
+    return loss if options.gamma_pos == 0.0 else modulation(xp, x, options.gamma_pos) * loss
 
 
 def loss_of_negative(xp: Any, options: ElementwiseOptions, x: Any) -> Any:
     """The loss of a negative label, without weights."""
     up, down = softplus(xp, x), softplus(xp, -x)
     if options.clip == 0.0:
-        return up if options.gamma_neg == 0.0 else xp.exp(-options.gamma_neg * down) * up
+        return up if options.gamma_neg == 0.0 else modulation(xp, -x, options.gamma_neg) * up
     above = xp.exp(-down) - options.clip
     live = above > 0
     p = xp.where(live, above, xp.ones_like(x))

@@ -9,9 +9,18 @@ from numpy.typing import NDArray
 
 from ..errors import label_error, value_error
 from ..formulas import RowFunction, mean_scale, softmax_coefficients, uses_measure
-from ..kernels.native import IndexLabels, Memory, PerRow, RowCoefficients, RowResults, SoftmaxRows, resolve_labels
+from ..kernels.native import (
+    IndexLabels,
+    IndexLoss,
+    Memory,
+    PerRow,
+    RowCoefficients,
+    RowResults,
+    SoftmaxRows,
+    resolve_labels,
+)
 from ..options import SoftmaxOptions
-from ..problem import SoftmaxProblem
+from ..problem import RowLayout, SoftmaxProblem
 from .labels import TopKArrays
 from .weights import check_normalizer, flat_class_weight, flat_sample_weight
 
@@ -28,6 +37,31 @@ class Stats(NamedTuple):
     """of softmax(z), in nats"""
     argmax: Any
     """the class of the largest logit (the first of several), int64"""
+
+
+def index_loss(
+    problem: SoftmaxProblem, options: SoftmaxOptions, dtype: int, layout: RowLayout, validate: bool
+) -> IndexLoss:
+    """The reduced loss of class indices without weights, ready for any logits and gradient of this layout."""
+    k = softmax_coefficients(options, "index", problem.classes)
+    ignore = options.ignore_index
+    strides = layout[3:]
+    return IndexLoss(
+        *layout[:3],
+        dtype,
+        *strides,
+        *strides,
+        options.temperature,
+        options.softcap or 0.0,
+        k.b,
+        k.c if uses_measure(options, "index") else 0.0,
+        k.beta,
+        k.zeta,
+        options.reduction == "mean",
+        ignore is not None,
+        ignore or 0,
+        validate,
+    )
 
 
 # Denominators that differ by less give the same gradient, but for an eighth of an ulp of float32.

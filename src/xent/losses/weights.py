@@ -28,8 +28,9 @@ def check_normalizer(normalizer: Any, reduction: str) -> float:
         number = float("nan") if isinstance(normalizer, str) else float(normalizer)
     except (TypeError, ValueError):
         number = float("nan")
-    if not 0.0 < number < float("inf"):
-        raise value_error("normalizer", "a positive finite number", repr(normalizer), "Pass the global number of rows.")
+    if not SMALLEST <= number < float("inf"):
+        expected = f"a number of at least {SMALLEST:g}" if 0.0 < number < 1.0 else "a positive finite number"
+        raise value_error("normalizer", expected, repr(normalizer), "Pass the global number of rows.")
     return number
 
 
@@ -56,7 +57,7 @@ def finite_weights(argument: str, weight: NDArray[Any]) -> NDArray[np.float64]:
             raise value_error(argument, "finite numbers", "inf or NaN", "Use weight 0 for what does not count.")
         worst = size[(size < SMALLEST) | (size > LARGEST)][0]
         expected = f"numbers of at least 0: 0, or from {SMALLEST:g} to {LARGEST:g}"
-        raise value_error(argument, expected, f"{worst:g}", "Scale the weights: the mean divides by their sum.")
+        raise value_error(argument, expected, f"{worst:g}", "Scale the weights.")
     return flat
 
 

@@ -67,12 +67,12 @@ def _memory(tensor: Tensor, layout: RowLayout) -> Memory:
 
 def _dense(classes: Tensor, starts: Tensor | None, logits: Tensor) -> Tensor:
     """Lists of positive classes as zeros and ones, in operations that a graph can hold."""
-    classes, zeros = classes.long(), torch.zeros(logits.shape, device=logits.device)
+    classes, zeros = classes.to(logits.device).long(), torch.zeros(logits.shape, device=logits.device)
     if starts is None:
         real = (classes >= 0).to(zeros.dtype)
         return zeros.scatter_reduce(-1, classes.clamp(min=0), real, "amax")
     entry = torch.arange(classes.shape[0], device=classes.device)
-    row = torch.searchsorted(starts.long(), entry, right=True) - 1
+    row = torch.searchsorted(starts.to(logits.device).long(), entry, right=True) - 1
     flat = zeros.view(-1, logits.shape[-1])
     return flat.index_put((row, classes), torch.ones((), device=logits.device)).view(logits.shape)
 
@@ -275,7 +275,7 @@ def elementwise_loss(
     plan = loss_plan(plain, wants, call.scalar, traced)
     if plan.kernel == "operator":
         return call.operator(logits, validate)
-    if call.lists is not None and not traced:
+    if call.lists is not None and not traced and (plain or not isinstance(labels.classes, Tensor)):
         call.read_lists(logits)
     if plain and not traced:
         call.prepare(logits, validate)
@@ -357,14 +357,14 @@ class Sigmoid(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor) -> Tensor:
-        out = _activation(logits, log=False)
-        ctx.save_for_backward(out)
-        return out
+        ctx.save_for_backward(logits)
+        return _activation(logits, log=False)
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> Any:
-        (p,) = ctx.saved_tensors
-        return upstream * p * (1 - p)
+        (logits,) = ctx.saved_tensors  # from a rounded p near 1 its complement could not be made
+        x = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        return (upstream * sigmoid(x) * sigmoid(-x)).to(logits.dtype)
 
 
 class LogSigmoid(torch.autograd.Function):

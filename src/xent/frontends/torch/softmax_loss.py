@@ -7,16 +7,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...errors import label_error
 from ...formulas import RowFunction
 from ...kernels import reference
-from ...kernels.native import IndexLabels
+from ...kernels.native import POOLED_BYTES, IndexLabels, IndexLoss
 from ...labels import Positives, TopK, refuse
 from ...losses.labels import int64_labels, topk_arrays
-from ...losses.softmax import SoftmaxLoss, Stats
+from ...losses.softmax import SoftmaxLoss, Stats, index_loss
 from ...options import SoftmaxOptions
 from ...plan import loss_plan
-from ...problem import SoftmaxProblem, check_class_weight, check_sample_weight, softmax_problem
+from ...problem import SoftmaxProblem, check_class_weight, check_sample_weight, row_layout, softmax_problem
 from .arrays import (
+    CODES,
     NAMESPACE,
     TORCH_DTYPES,
     as_tensor,
@@ -24,6 +26,7 @@ from .arrays import (
     divisor,
     dtype_name,
     is_plain,
+    is_readable,
     memory,
     numpy_of,
     output_like,
@@ -182,6 +185,60 @@ class _Call:
         return loss, stats.lse, stats.entropy, stats.argmax
 
 
+class _QuickCall(_Call):
+    """A call of the commonest kind: a small contiguous batch of class indices, without weights.
+
+    Around such a batch the arithmetic is a fraction of the time, so all that depends on shapes and options is kept.
+    """
+
+    __slots__ = ("ready",)
+
+    ready: IndexLoss
+
+    def run(self, logits: Tensor, gradient: bool) -> tuple[Tensor | None, tuple[Tensor, ...]]:
+        labels = self.arguments[0]
+        out = torch.empty_like(logits) if gradient else None
+        loss = torch.empty((), dtype=self.dtype)
+        into = 0 if out is None else out.data_ptr()
+        bad = self.ready.run(logits.data_ptr(), labels.data_ptr(), into, loss.data_ptr())
+        if bad >= 0:
+            raise label_error("labels", bad, int(labels.view(-1)[bad]), self.problem.classes)
+        return out, (loss,)
+
+    def vjp(self, logits: Tensor, upstream: tuple[Tensor | None, ...], out: Tensor | None) -> Tensor:
+        if not torch.is_grad_enabled():
+            self.prepare(logits, False)
+        return super().vjp(logits, upstream, out)
+
+
+_ready: dict[Any, tuple[SoftmaxProblem, SoftmaxOptions, IndexLoss]] = {}
+
+
+def _quick_call(logits: Tensor, labels: Any, options: SoftmaxOptions, validate: bool) -> _QuickCall | None:
+    if not (is_readable(logits) and type(labels) is Tensor and labels.dtype is torch.int64 and is_plain(labels)):
+        return None
+    if not (logits.is_contiguous() and labels.is_contiguous()):
+        return None
+    key = (id(options), logits.shape, logits.dtype, validate)
+    found = _ready.get(key)
+    if found is None or found[1] is not options or labels.shape != found[0].batch_shape:
+        if options.reduction == "none" or not 0 < logits.numel() * logits.itemsize < POOLED_BYTES:
+            return None
+        name = dtype_name(logits)
+        problem = softmax_problem(logits.shape, name, options.axis, labels.shape, "int64", False)
+        layout = row_layout(problem.shape, logits.stride(), problem.axis)
+        if layout is None:
+            return None
+        if len(_ready) >= 1024:
+            _ready.clear()
+        found = (problem, options, index_loss(problem, options, CODES[logits.dtype], layout, validate))
+        _ready[key] = found
+    call = _QuickCall(found[0], options, (labels, None, None, None))
+    call.one_pass = True
+    call.ready = found[2]
+    return call
+
+
 def _from_operator(
     logits: Tensor,
     labels: Tensor,
@@ -251,6 +308,14 @@ def softmax_cross_entropy(
     validate: bool,
     function: RowFunction | None = None,
 ) -> Any:
+    if not (
+        class_weight is not None or sample_weight is not None or normalizer is not None or return_stats or function
+    ):
+        quick = _quick_call(logits, labels, options, validate)
+        if quick is not None:
+            if logits.requires_grad and torch.is_grad_enabled():
+                return SoftmaxCrossEntropy.apply(logits, quick)  # type: ignore[no-untyped-call]
+            return quick.run(logits, False)[1][0]
     refuse("labels", labels, Positives, "Lists of positive classes belong to sigmoid_cross_entropy.")
     if isinstance(labels, TopK):
         target: Any = TopK(
