@@ -5,6 +5,7 @@
 0.407606
 """
 
+from . import compat
 from .api import (
     asymmetric_sigmoid_cross_entropy,
     binary_cross_entropy_from_probs,
@@ -41,6 +42,7 @@ __all__ = [
     "asymmetric_sigmoid_cross_entropy",
     "binary_cross_entropy_from_probs",
     "clear_cache",
+    "compat",
     "cross_entropy_from_probs",
     "focal_cross_entropy",
     "get_num_threads",

@@ -1,0 +1,413 @@
+"""Functions of `torch.nn.functional` on xent's kernels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import _reduction as legacy
+from torch.nn import functional
+
+import xent
+
+from . import ordinary
+
+# These take logarithms or probabilities, of which a gather or one elementwise step is all that is left to do. They are
+# torch's own functions, here so that one import serves.
+nll_loss = functional.nll_loss
+binary_cross_entropy = functional.binary_cross_entropy
+kl_div = functional.kl_div
+
+
+def cross_entropy(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    size_average: bool | None = None,
+    ignore_index: int = -100,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """Softmax cross-entropy: `-Σ_c w_c·((1 - ε)·t_c + ε/C)·log softmax(x)_c` of each row.
+
+    Args:
+        input: [C], [N, C] or [N, C, d1, …], float32, float64, bfloat16 or float16 logits.
+        target: class indices, int64 or uint8, of the shape without C; or probabilities of the shape of `input`.
+        weight: [C], a weight a class.
+        size_average, reduce: deprecated; they override `reduction`, with torch's warning.
+        ignore_index: rows with this index count for nothing.
+        reduction: "mean": over Σ w[target] of the rows kept for indices, over N·d1·… for probabilities; "sum"; "none".
+        label_smoothing: ε in [0, 1].
+
+    Returns:
+        The loss in nats, in the dtype of `input` (float32 under autocast). The mean of nothing is NaN, with gradient 0.
+
+    Raises:
+        torch's exceptions, in its words.
+
+    Other than torch: ignored rows may hold -inf or NaN, and have gradient 0; half precision is accumulated in float32,
+    and does not overflow with smoothing; a class of probability 0 may have the logit -inf.
+
+    Example:
+        >>> import torch
+        >>> from xent.compat.torch import cross_entropy
+        >>> cross_entropy(torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([2]))
+        tensor(0.4076)
+
+    Source: `torch.nn.functional.cross_entropy` of torch 2.13.
+    """
+    if size_average is not None or reduce is not None:
+        reduction = legacy.legacy_get_string(size_average, reduce)
+    epsilon = 0.0 if label_smoothing == 0.0 else ordinary.smoothing(label_smoothing)
+    if epsilon is not None and ordinary.is_logits(input) and reduction in ordinary.REDUCTIONS:
+        axis = 0 if input.ndim == 1 else 1
+        fits = input.ndim > 0
+        if fits and weight is not None:
+            fits = weight.shape == input.shape[axis : axis + 1] and ordinary.is_weight(weight, input)
+        if fits and ordinary.is_index(target, input, axis):
+            return _of_indices(input, target, weight, ignore_index, reduction, epsilon, axis)
+        if fits and ignore_index < 0 and ordinary.is_like(target, input):
+            loss = xent.softmax_cross_entropy(
+                input,
+                target,
+                axis=axis,
+                class_weight=weight,
+                label_smoothing=epsilon,
+                reduction=reduction,
+                normalizer=input.numel() / input.shape[axis] if reduction == "mean" else None,
+            )
+            return ordinary.in_dtype_of(loss, input)
+    return functional.cross_entropy(
+        input, target, weight, ignore_index=ignore_index, reduction=reduction, label_smoothing=label_smoothing
+    )
+
+
+def _of_indices(
+    input: Tensor, target: Tensor, weight: Tensor | None, ignore: int, reduction: str, epsilon: Any, axis: int
+) -> Tensor:
+    try:
+        loss = xent.softmax_cross_entropy(
+            input,
+            target,
+            axis=axis,
+            class_weight=weight,
+            label_smoothing=epsilon,
+            ignore_index=ignore,
+            reduction=reduction,
+        )
+    except IndexError:  # in torch's words, if it can be had to say them
+        functional.cross_entropy(input.detach(), target, weight, ignore_index=ignore)
+        raise
+    if reduction == "mean":
+
+        def mass() -> Any:
+            kept = target != ignore
+            return kept.sum() if weight is None else (weight[torch.where(kept, target, 0).long()] * kept).sum()
+
+        loss = ordinary.nan_of_nothing(loss, mass)
+    return ordinary.in_dtype_of(loss, input)
+
+
+def binary_cross_entropy_with_logits(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    pos_weight: Tensor | None = None,
+) -> Tensor:
+    """Sigmoid cross-entropy: `w·(p·y·softplus(-x) + (1 - y)·softplus(x))` of each element, p being `pos_weight`.
+
+    Args:
+        input: logits of any shape; float32, float64, bfloat16 or float16.
+        target: of the same shape and dtype, usually in [0, 1]; not checked.
+        weight: broadcasts to `input`; not part of the denominator.
+        size_average, reduce: deprecated; they override `reduction`, with torch's warning.
+        reduction: "mean" over all elements, "sum" or "none".
+        pos_weight: broadcasts to `input` from the last axis.
+
+    Returns:
+        The loss in nats, in the dtype of `input` (float32 under autocast).
+
+    Raises:
+        torch's exceptions, in its words.
+
+    Example:
+        >>> import torch
+        >>> from xent.compat.torch import binary_cross_entropy_with_logits
+        >>> binary_cross_entropy_with_logits(torch.tensor([0.0, 2.0]), torch.tensor([1.0, 0.0]))
+        tensor(1.4100)
+
+    Source: `torch.nn.functional.binary_cross_entropy_with_logits` of torch 2.13.
+    """
+    if size_average is not None or reduce is not None:
+        reduction = legacy.legacy_get_string(size_average, reduce)
+    if (
+        ordinary.is_logits(input)
+        and ordinary.is_like(target, input)
+        and reduction in ordinary.REDUCTIONS
+        and all(
+            w is None or (ordinary.is_weight(w, input) and ordinary.spreads(w, input)) for w in (weight, pos_weight)
+        )
+    ):
+        loss = _sigmoid(input, target, weight, reduction, pos_weight)
+        return ordinary.in_dtype_of(loss, input)
+    return functional.binary_cross_entropy_with_logits(
+        input, target, weight, reduction=reduction, pos_weight=pos_weight
+    )
+
+
+def _sigmoid(
+    input: Tensor, target: Tensor, weight: Tensor | None, reduction: str, pos_weight: Tensor | None = None
+) -> Tensor:
+    loss: Tensor = xent.sigmoid_cross_entropy(
+        input,
+        target,
+        pos_weight=pos_weight,
+        sample_weight=None if weight is None else weight.expand(input.shape),
+        reduction=reduction,
+        normalizer=float(input.numel()) if reduction == "mean" and weight is not None else None,
+        validate=False,
+    )
+    return loss
+
+
+def soft_margin_loss(
+    input: Tensor,
+    target: Tensor,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """Logistic loss of labels in {-1, 1}: `log(1 + e^(-y·x))` of each element.
+
+    Args:
+        input: scores of any shape; float32, float64, bfloat16 or float16.
+        target: y, of the same shape and dtype; usually -1 or 1, not checked.
+        size_average, reduce: deprecated; they override `reduction`, with torch's warning.
+        reduction: "mean" over all elements, "sum" or "none".
+
+    Returns:
+        The loss in nats, in the dtype of `input` (float32 under autocast).
+
+    Raises:
+        torch's exceptions, in its words.
+
+    Other than torch: it does not overflow. At x = -200, y = 1 it is 200; torch has inf, and NaN for the gradient.
+
+    Example:
+        >>> import torch
+        >>> from xent.compat.torch import soft_margin_loss
+        >>> soft_margin_loss(torch.tensor([0.0, -200.0]), torch.tensor([1.0, 1.0]), reduction="none")
+        tensor([  0.6931, 200.0000])
+
+    Source: `torch.nn.functional.soft_margin_loss` of torch 2.13.
+    """
+    if size_average is not None or reduce is not None:
+        reduction = legacy.legacy_get_string(size_average, reduce)
+    if ordinary.is_logits(input) and ordinary.is_like(target, input) and reduction in ordinary.REDUCTIONS:
+        margin = input * target  # exact for the labels that are meant
+        ones = margin.new_ones(()).expand(margin.shape)
+        return ordinary.in_dtype_of(_sigmoid(margin, ones, None, reduction), input)
+    return functional.soft_margin_loss(input, target, reduction=reduction)
+
+
+def multilabel_soft_margin_loss(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """Sigmoid cross-entropy averaged over the last axis: `Σ_c w_c·(y_c·softplus(-x_c) + (1 - y_c)·softplus(x_c)) / C`.
+
+    Args:
+        input: logits [..., C]; float32, float64, bfloat16 or float16.
+        target: of the same shape and dtype; 0 or 1, not checked.
+        weight: broadcasts to `input`.
+        size_average, reduce: deprecated; they override `reduction`, with torch's warning.
+        reduction: "mean" or "sum" of the rows' losses, or "none": one loss a row.
+
+    Returns:
+        The loss in nats, in the dtype of `input` (float32 under autocast).
+
+    Raises:
+        torch's exceptions, in its words.
+
+    Example:
+        >>> import torch
+        >>> from xent.compat.torch import multilabel_soft_margin_loss
+        >>> multilabel_soft_margin_loss(torch.tensor([[0.0, 2.0]]), torch.tensor([[1.0, 0.0]]))
+        tensor(1.4100)
+
+    Source: `torch.nn.functional.multilabel_soft_margin_loss` of torch 2.13.
+    """
+    if size_average is not None or reduce is not None:
+        reduction = legacy.legacy_get_string(size_average, reduce)
+    if (
+        ordinary.is_logits(input)
+        and input.ndim > 0
+        and ordinary.is_like(target, input)
+        and reduction in ordinary.REDUCTIONS
+        and (weight is None or (ordinary.is_weight(weight, input) and ordinary.spreads(weight, input)))
+    ):
+        loss = _sigmoid(input, target, weight, reduction)
+        if reduction != "mean":
+            loss = (loss.sum(-1) if reduction == "none" else loss) / input.shape[-1]
+        return ordinary.in_dtype_of(loss, input)
+    return functional.multilabel_soft_margin_loss(input, target, weight, reduction=reduction)
+
+
+def linear_cross_entropy(
+    input: Tensor,
+    linear_weight: Tensor,
+    target: Tensor,
+    *,
+    linear_bias: Tensor | None = None,
+    weight: Tensor | None = None,
+    reduction: str = "mean",
+    ignore_index: int | None = None,
+    label_smoothing: float = 0.0,
+    options: Any = None,
+) -> Tensor:
+    """`cross_entropy` of the logits `input @ linear_weight.T + linear_bias`, which are made and kept for the backward.
+
+    Args:
+        input: [D] or [N, D].
+        linear_weight: [C, D].
+        target: as in `cross_entropy`; None for `ignore_index` is torch's default.
+        linear_bias: [C].
+        weight, reduction, label_smoothing: as in `cross_entropy`.
+        options: torch's chunking; a call that has them is torch's.
+
+    Returns:
+        The loss, as `cross_entropy` returns it.
+
+    Raises:
+        torch's exceptions, in its words.
+
+    Example:
+        >>> import torch
+        >>> from xent.compat.torch import linear_cross_entropy
+        >>> linear_cross_entropy(torch.ones(1, 2), torch.eye(2), torch.tensor([1]))
+        tensor(0.6931)
+
+    Source: `torch.nn.functional.linear_cross_entropy` of torch 2.13.
+    """
+    if (
+        options is None
+        and ordinary.is_logits(input)
+        and ordinary.is_logits(linear_weight)
+        and linear_weight.ndim == 2
+        and input.ndim in (1, 2)
+        and input.shape[-1] == linear_weight.shape[1]
+        and (linear_bias is None or linear_bias.shape == linear_weight.shape[:1])
+        and isinstance(target, Tensor)
+        and target.shape == input.shape[:-1]
+    ):
+        return cross_entropy(
+            functional.linear(input, linear_weight, linear_bias),
+            target,
+            weight,
+            ignore_index=-100 if ignore_index is None else ignore_index,
+            reduction=reduction,
+            label_smoothing=label_smoothing,
+        )
+    return functional.linear_cross_entropy(
+        input,
+        linear_weight,
+        target,
+        linear_bias=linear_bias,
+        weight=weight,
+        reduction=reduction,
+        ignore_index=ignore_index,
+        label_smoothing=label_smoothing,
+        options=options,
+    )
+
+
+def softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Tensor:
+    """`exp x / Σ exp x` along `dim`.
+
+    Args:
+        input: float tensor.
+        dim: the axis; None is torch's to choose, with its warning.
+        dtype: what `input` is converted to first.
+
+    Returns:
+        Probabilities in the dtype of `input`, or `dtype`.
+
+    Raises:
+        torch's exceptions, in its words.
+
+    Example:
+        >>> import torch
+        >>> from xent.compat.torch import softmax
+        >>> softmax(torch.zeros(2), dim=0)
+        tensor([0.5000, 0.5000])
+
+    Source: `torch.nn.functional.softmax` of torch 2.13.
+    """
+    if dtype is None and ordinary.is_logits(input) and ordinary.has_axis(input, dim):
+        return xent.softmax(input, axis=dim)  # type: ignore[no-any-return,arg-type]
+    return functional.softmax(input, dim, _stacklevel + 1, dtype)
+
+
+def log_softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Tensor:
+    """`x - log Σ exp x` along `dim`.
+
+    Args:
+        input: float tensor.
+        dim: the axis; None is torch's to choose, with its warning.
+        dtype: what `input` is converted to first.
+
+    Returns:
+        Logarithms of probabilities in the dtype of `input`, or `dtype`.
+
+    Raises:
+        torch's exceptions, in its words.
+
+    Example:
+        >>> import torch
+        >>> from xent.compat.torch import log_softmax
+        >>> log_softmax(torch.zeros(2), dim=0)
+        tensor([-0.6931, -0.6931])
+
+    Source: `torch.nn.functional.log_softmax` of torch 2.13.
+    """
+    if dtype is None and ordinary.is_logits(input) and ordinary.has_axis(input, dim):
+        return xent.log_softmax(input, axis=dim)  # type: ignore[no-any-return,arg-type]
+    return functional.log_softmax(input, dim, _stacklevel + 1, dtype)
+
+
+def logsumexp(input: Tensor, dim: Any, keepdim: bool = False, *, out: Tensor | None = None) -> Tensor:
+    """`log Σ exp x` along `dim`.
+
+    Args:
+        input: float tensor.
+        dim: the axis; several are torch's to answer.
+        keepdim: whether the axis stays, with length 1.
+        out: written to; torch's to answer.
+
+    Returns:
+        A tensor without the axis, in the dtype of `input`.
+
+    Raises:
+        torch's exceptions, in its words.
+
+    Example:
+        >>> import torch
+        >>> from xent.compat.torch import logsumexp
+        >>> logsumexp(torch.zeros(2), dim=0)
+        tensor(0.6931)
+
+    Source: `torch.logsumexp` of torch 2.13.
+    """
+    if out is None and ordinary.is_logits(input) and ordinary.has_axis(input, dim):
+        lse: Tensor = xent.logsumexp(input, axis=dim)
+        return lse.unsqueeze(dim) if keepdim else lse
+    return torch.logsumexp(input, dim, keepdim, out=out)

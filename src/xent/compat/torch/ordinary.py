@@ -1,0 +1,86 @@
+"""Which arguments are ordinary: of the kinds that xent and torch both take, so that xent's kernels can serve them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...losses.weights import LARGEST, SMALLEST
+
+FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+REDUCTIONS = ("mean", "sum", "none")
+
+
+def is_logits(input: Any) -> bool:
+    """A dense tensor of a float dtype with at least one element."""
+    return isinstance(input, Tensor) and input.dtype in FLOATS and input.layout is torch.strided and input.numel() != 0
+
+
+def looks_at_values() -> bool:
+    """Whether values may decide what is done: not while a graph is traced, nor inside a transform."""
+    return not torch.compiler.is_compiling() and torch._C._functorch.get_dynamic_layer_stack_depth() == 0
+
+
+def is_weight(weight: Any, input: Tensor) -> bool:
+    """Weights of the logits' dtype and device that the kernels take: 0, or neither tiny nor huge, nor negative."""
+    if not (isinstance(weight, Tensor) and weight.dtype == input.dtype and weight.device == input.device):
+        return False
+    if not looks_at_values() or weight.is_meta or type(weight) not in (Tensor, torch.nn.Parameter):
+        return True
+    fits = (weight == 0) | ((weight >= SMALLEST) & (weight <= LARGEST))
+    return bool(fits.all())
+
+
+def spreads(weight: Tensor, input: Tensor) -> bool:
+    """Whether a weight broadcasts to the logits without enlarging them."""
+    if weight.ndim > input.ndim:
+        return False
+    pairs = zip(reversed(weight.shape), reversed(input.shape), strict=False)
+    return all(own in (1, size) for own, size in pairs)
+
+
+def is_index(target: Any, input: Tensor, axis: int) -> bool:
+    """Class indices of torch's two dtypes, in the shape of the logits without the class axis."""
+    if not (isinstance(target, Tensor) and target.dtype in (torch.int64, torch.uint8)):
+        return False
+    return target.shape == input.shape[:axis] + input.shape[axis + 1 :] and target.device == input.device
+
+
+def is_like(target: Any, input: Tensor) -> bool:
+    """A target of the logits' shape, dtype and device."""
+    return (
+        isinstance(target, Tensor)
+        and target.shape == input.shape
+        and target.dtype == input.dtype
+        and target.device == input.device
+        and target.layout is torch.strided
+    )
+
+
+def smoothing(label_smoothing: Any) -> float | None:
+    """Label smoothing as torch reads it, where all below 0 and NaN are 0; None if it is torch's to refuse."""
+    if not isinstance(label_smoothing, float | int) or label_smoothing > 1:
+        return None
+    return float(label_smoothing) if label_smoothing > 0 else 0.0
+
+
+def in_dtype_of(loss: Tensor, input: Tensor) -> Tensor:
+    """A float32 loss in the dtype that torch returns: the input's, and float32 under autocast."""
+    if loss.dtype == input.dtype or torch.is_autocast_enabled(input.device.type):
+        return loss
+    return loss.to(input.dtype)
+
+
+def nan_of_nothing(loss: Tensor, mass: Any) -> Tensor:
+    """The mean as torch has it, NaN where nothing counts; the gradient stays 0. `mass`: makes the denominator."""
+    if looks_at_values() and type(loss) is Tensor and not loss.is_meta:
+        return loss + math.nan if loss.item() == 0 and mass() == 0 else loss
+    return loss + torch.where(mass() == 0, math.nan, 0.0)
+
+
+def has_axis(input: Tensor, dim: Any) -> bool:
+    """Whether `dim` is one axis that the tensor has."""
+    return isinstance(dim, int) and not isinstance(dim, bool) and -input.ndim <= dim < input.ndim
