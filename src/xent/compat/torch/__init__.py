@@ -1,7 +1,7 @@
 """`torch.nn.functional` and `torch.nn`, their cross-entropy family: change the import, keep numbers and errors.
 
-What torch accepts and xent's kernels do not (negative class weights, say), and whatever torch refuses, is left to torch's
-own function: so the answer, or the exception, is torch's.
+What torch accepts and xent's kernels do not (negative class weights, say), and whatever torch refuses, is left to
+torch's own function: so the answer, or the exception, is torch's.
 """
 
 from .functional import (

@@ -209,10 +209,21 @@ def soft_margin_loss(
     if size_average is not None or reduce is not None:
         reduction = legacy.legacy_get_string(size_average, reduce)
     if ordinary.is_logits(input) and ordinary.is_like(target, input) and reduction in ordinary.REDUCTIONS:
-        margin = input * target  # exact for the labels that are meant
-        ones = margin.new_ones(()).expand(margin.shape)
-        return ordinary.in_dtype_of(_sigmoid(margin, ones, None, reduction), input)
+        return ordinary.in_dtype_of(_soft_margin(input, target, reduction), input)
     return functional.soft_margin_loss(input, target, reduction=reduction)
+
+
+def _soft_margin(input: Tensor, target: Tensor, reduction: str) -> Tensor:
+    if ordinary.looks_at_values() and not target.requires_grad:
+        try:
+            return xent.logistic_loss(input, target, reduction=reduction)  # type: ignore[no-any-return]
+        except ValueError:  # labels that are neither -1 nor 1
+            pass
+    # e^(-y·x) multiplies what y·x loses when it is rounded
+    wide = torch.float32 if input.itemsize == 2 else torch.float64
+    margin = input.to(wide) * target.to(wide)
+    loss = _sigmoid(margin, margin.new_ones(()).expand(margin.shape), None, reduction)
+    return loss if input.itemsize == 2 else loss.to(input.dtype)
 
 
 def multilabel_soft_margin_loss(

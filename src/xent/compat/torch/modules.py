@@ -105,7 +105,7 @@ class LinearCrossEntropyLoss(nn.LinearCrossEntropyLoss):
 
 
 class AdaptiveLogSoftmaxWithLoss(nn.AdaptiveLogSoftmaxWithLoss):
-    """`torch.nn.AdaptiveLogSoftmaxWithLoss`; the softmax of the head and of each cluster is xent's, fused with the loss.
+    """`torch.nn.AdaptiveLogSoftmaxWithLoss`; softmax and loss of the head and of each cluster are xent's.
 
     Rare classes share clusters of a smaller projection: `log p(y) = log p(cluster) + log p(y | cluster)`, or
     `log p(y)` for a class of the head.

@@ -47,8 +47,9 @@ class Softmax(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> Any:
         (p,) = ctx.saved_tensors
-        g = p * upstream
-        return g - p * g.sum(ctx.axis, keepdim=True), None
+        wide = torch.promote_types(p.dtype, torch.float32)
+        w, q = upstream.to(wide), p.to(wide)
+        return (q * (w - (q * w).sum(ctx.axis, keepdim=True))).to(p.dtype), None
 
 
 class LogSoftmax(torch.autograd.Function):
@@ -65,7 +66,9 @@ class LogSoftmax(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> Any:
         (log_p,) = ctx.saved_tensors
-        return upstream - softmax(log_p, ctx.axis) * upstream.sum(ctx.axis, keepdim=True), None
+        wide = torch.promote_types(log_p.dtype, torch.float32)
+        w, q = upstream.to(wide), softmax(log_p.to(wide), ctx.axis)
+        return (w - q * w.sum(ctx.axis, keepdim=True)).to(log_p.dtype), None
 
 
 def _along_axis(function: Any, fallback: Any, logits: Tensor, axis: int) -> Tensor:
