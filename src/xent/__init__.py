@@ -5,7 +5,8 @@
 0.407606
 """
 
-from . import compat
+import importlib
+
 from .api import (
     asymmetric_sigmoid_cross_entropy,
     binary_cross_entropy_from_probs,
@@ -42,7 +43,6 @@ __all__ = [
     "asymmetric_sigmoid_cross_entropy",
     "binary_cross_entropy_from_probs",
     "clear_cache",
-    "compat",
     "cross_entropy_from_probs",
     "focal_cross_entropy",
     "get_num_threads",
@@ -63,3 +63,10 @@ __all__ = [
     "softmax_cross_entropy",
     "value_and_grad",
 ]
+
+
+def __getattr__(name: str) -> object:
+    # other libraries' names are imported when they are asked for
+    if name == "compat":
+        return importlib.import_module(f"{__name__}.compat")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

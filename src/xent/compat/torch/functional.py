@@ -42,7 +42,8 @@ def cross_entropy(
         label_smoothing: ε in [0, 1].
 
     Returns:
-        The loss in nats, in the dtype of `input` (float32 under autocast). The mean of nothing is NaN, with gradient 0.
+        The loss in nats, in the dtype of `input` (float32 under autocast). The mean of nothing, or of rows of weight 0,
+        is NaN, with gradient 0.
 
     Raises:
         torch's exceptions, in its words.
@@ -101,12 +102,7 @@ def _of_indices(
         functional.cross_entropy(input.detach(), target, weight, ignore_index=ignore)
         raise
     if reduction == "mean":
-
-        def mass() -> Any:
-            kept = target != ignore
-            return kept.sum() if weight is None else (weight[torch.where(kept, target, 0).long()] * kept).sum()
-
-        loss = ordinary.nan_of_nothing(loss, mass)
+        loss = ordinary.nan_of_nothing(loss, target, weight, ignore)
     return ordinary.in_dtype_of(loss, input)
 
 

@@ -84,8 +84,8 @@ class LinearCrossEntropyLoss(nn.LinearCrossEntropyLoss):
     Example:
         >>> import torch
         >>> from xent.compat.torch import LinearCrossEntropyLoss
-        >>> LinearCrossEntropyLoss(2, 3)(torch.zeros(1, 2), torch.tensor([0]))
-        tensor(1.0986, grad_fn=<...>)
+        >>> LinearCrossEntropyLoss(2, 3)(torch.zeros(1, 2), torch.tensor([0])).detach()
+        tensor(1.0986)
     """
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
@@ -113,7 +113,7 @@ class AdaptiveLogSoftmaxWithLoss(nn.AdaptiveLogSoftmaxWithLoss):
     Example:
         >>> import torch
         >>> from xent.compat.torch import AdaptiveLogSoftmaxWithLoss
-        >>> layer = AdaptiveLogSoftmaxWithLoss(4, 10, cutoffs=[3, 6])
+        >>> layer = AdaptiveLogSoftmaxWithLoss(4, 10, cutoffs=[3, 6], div_value=1.0)
         >>> output, loss = layer(torch.randn(5, 4), torch.tensor([0, 2, 4, 7, 9]))
         >>> output.shape, loss.shape
         (torch.Size([5]), torch.Size([]))

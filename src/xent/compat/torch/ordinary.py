@@ -74,11 +74,13 @@ def in_dtype_of(loss: Tensor, input: Tensor) -> Tensor:
     return loss.to(input.dtype)
 
 
-def nan_of_nothing(loss: Tensor, mass: Any) -> Tensor:
-    """The mean as torch has it, NaN where nothing counts; the gradient stays 0. `mass`: makes the denominator."""
-    if looks_at_values() and type(loss) is Tensor and not loss.is_meta:
-        return loss + math.nan if loss.item() == 0 and mass() == 0 else loss
-    return loss + torch.where(mass() == 0, math.nan, 0.0)
+def nan_of_nothing(loss: Tensor, target: Tensor, weight: Tensor | None, ignore: int) -> Tensor:
+    """The mean as torch has it, NaN where nothing counts. The gradient stays 0."""
+    if looks_at_values() and type(loss) is Tensor and not loss.is_meta and loss.item() != 0:
+        return loss
+    kept = target != ignore
+    mass = kept.sum() if weight is None else (weight[torch.where(kept, target, 0).long()] * kept).sum()
+    return loss + torch.where(mass == 0, math.nan, 0.0)
 
 
 def has_axis(input: Tensor, dim: Any) -> bool:
