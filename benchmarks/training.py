@@ -204,9 +204,8 @@ def main(arguments: list[str] | None = None) -> int:
     runs = train(text, options)
     memory = {name: peak_memory(name, options) for name in runs}
     rows = options.batch * options.length
-    print(
-        f"{options.steps} steps of {rows} tokens, a vocabulary of {text.vocabulary} byte pairs, torch {torch.__version__}"
-    )
+    sizes = f"{options.steps} steps of {rows} tokens, a vocabulary of {text.vocabulary} byte pairs"
+    print(f"{sizes}, torch {torch.__version__}")
     Console().print(table(runs, memory))
     gap = distance(runs)
     print(f"largest relative difference of the curves: {gap:.1e} (allowed: {TOLERANCE:.0e})")

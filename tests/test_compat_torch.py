@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
@@ -365,3 +366,28 @@ def test_the_name_is_found_without_an_import_of_its_own() -> None:
     assert xent.compat.torch is compat
     with pytest.raises(AttributeError, match="no attribute 'chainer'"):
         _ = xent.compat.chainer
+
+
+class Wrapped(torch.Tensor):
+    """A subclass that only wraps."""
+
+
+@pytest.mark.parametrize("loss", ["indices", "logits", "margin", "labels"])
+def test_tensors_without_memory_and_subclasses(loss: str) -> None:
+    y = {"indices": Y}.get(loss, (X > 0).float())
+    name = {
+        "indices": "cross_entropy",
+        "logits": "binary_cross_entropy_with_logits",
+        "margin": "soft_margin_loss",
+        "labels": "multilabel_soft_margin_loss",
+    }[loss]
+    function = getattr(compat, name)
+    meta = X.to("meta").requires_grad_()
+    value = function(meta, y.to("meta"))
+    assert (value.shape, value.device.type) == ((), "meta")
+    assert torch.autograd.grad(value, meta)[0].shape == X.shape
+    with FakeTensorMode() as mode:
+        assert function(mode.from_tensor(X), mode.from_tensor(y)).shape == ()
+    found = function(X.as_subclass(Wrapped), y)
+    assert isinstance(found, Wrapped)
+    torch.testing.assert_close(found.as_subclass(torch.Tensor), getattr(functional, name)(X, y))

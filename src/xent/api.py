@@ -511,7 +511,8 @@ def sigmoid_cross_entropy(
 
     Args:
         logits: float32, float64, bfloat16 or float16 array of any shape; classes, if any, along the last axis.
-        labels: the logits' shape: 0/1 or booleans, integers, or floats in [0, 1]; or `xent.Positives`.
+        labels: the logits' shape: 0/1 or booleans, integers, or floats in [0, 1]; or `xent.Positives`. Soft labels
+            count in the precision of the loss: float64 ones are rounded to float32 but for float64 logits.
         pos_weight: multiplies the positive part: a number, [C] along the last axis, or any shape that broadcasts to
             the logits. Above 1 it raises recall, below 1 precision.
         class_weight: [C] along the last axis, finite.

@@ -40,7 +40,7 @@ class Positives:
     """Multi-label targets as lists of positive classes; all other classes are negative.
 
     For very many classes: the loss of a row is `Σ_k softplus(x_k) - Σ_{k positive} x_k`, and no dense label matrix ever
-    exists. Two forms:
+    exists in the loss and its gradient. (Gradients to weights, and derivatives of derivatives, make one.) Two forms:
 
     - padded: `classes` `[..., k]`, the batch shape of the logits with one axis appended; entries of -1 are padding;
     - CSR: `classes` `[total]` and `starts` `[rows + 1]`: row r has the classes `classes[starts[r]:starts[r + 1]]`.
