@@ -11,6 +11,7 @@ from torch.nn import functional
 
 import xent
 
+from ...frontends.torch.arrays import is_readable
 from . import ordinary
 
 # These take logarithms or probabilities, of which a gather or one elementwise step is all that is left to do. They are
@@ -210,7 +211,7 @@ def soft_margin_loss(
 
 
 def _soft_margin(input: Tensor, target: Tensor, reduction: str) -> Tensor:
-    if ordinary.looks_at_values() and not target.requires_grad:
+    if is_readable(input) and is_readable(target) and not target.requires_grad:  # then labels are checked
         try:
             return xent.logistic_loss(input, target, reduction=reduction)  # type: ignore[no-any-return]
         except ValueError:  # labels that are neither -1 nor 1

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...frontends.torch.arrays import is_readable
 from ...losses.weights import LARGEST, SMALLEST
 
 FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
@@ -19,17 +20,12 @@ def is_logits(input: Any) -> bool:
     return isinstance(input, Tensor) and input.dtype in FLOATS and input.layout is torch.strided and input.numel() != 0
 
 
-def looks_at_values() -> bool:
-    """Whether values may decide what is done: not while a graph is traced, nor inside a transform."""
-    return not torch.compiler.is_compiling() and torch._C._functorch.get_dynamic_layer_stack_depth() == 0
-
-
 def is_weight(weight: Any, input: Tensor) -> bool:
     """Weights of the logits' dtype and device that the kernels take: 0, or neither tiny nor huge, nor negative."""
     if not (isinstance(weight, Tensor) and weight.dtype == input.dtype and weight.device == input.device):
         return False
-    if not looks_at_values() or weight.is_meta or type(weight) not in (Tensor, torch.nn.Parameter):
-        return True
+    if not is_readable(weight):
+        return True  # the reference takes any
     fits = (weight == 0) | ((weight >= SMALLEST) & (weight <= LARGEST))
     return bool(fits.all())
 
@@ -76,7 +72,7 @@ def in_dtype_of(loss: Tensor, input: Tensor) -> Tensor:
 
 def nan_of_nothing(loss: Tensor, target: Tensor, weight: Tensor | None, ignore: int) -> Tensor:
     """The mean as torch has it, NaN where nothing counts. The gradient stays 0."""
-    if looks_at_values() and type(loss) is Tensor and not loss.is_meta and loss.item() != 0:
+    if is_readable(loss) and loss.item() != 0:
         return loss
     kept = target != ignore
     mass = kept.sum() if weight is None else (weight[torch.where(kept, target, 0).long()] * kept).sum()

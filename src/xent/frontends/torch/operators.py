@@ -1,7 +1,7 @@
 """The kernels as operators of torch's dispatcher: for torch.compile and torch.export, which cannot trace addresses.
 
-Eager calls go to the autograd.Functions instead, which cost a third. An operator runs the eager call without gradients;
-its derivative is an operator of its own, which makes the gradient from the logits.
+Eager calls go to the autograd.Functions instead, which cost much less. An operator runs the eager call without
+gradients; its derivative is an operator of its own, which makes the gradient from the logits.
 """
 
 from __future__ import annotations
