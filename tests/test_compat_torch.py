@@ -135,6 +135,10 @@ ERRORS: dict[str, tuple[type[Exception], str, tuple[Any, ...], dict[str, Any]]] 
         (X, Y),
         {"label_smoothing": 1.5},
     ),
+    "no ignore_index": (TypeError, "argument 'ignore_index' (position 5) must be int", (X, Y), {"ignore_index": None}),
+    "ignore_index 2.0": (TypeError, "argument 'ignore_index' (position 5) must be int", (X, Y), {"ignore_index": 2.0}),
+    "list": (TypeError, "argument 'target' (position 2) must be Tensor, not list", (X, [0, 1]), {}),
+    "array": (TypeError, "argument 'input' (position 1) must be Tensor, not numpy.ndarray", (X.numpy(), Y), {}),
     "reduction": (ValueError, "avg is not a valid value for reduction", (X, Y), {"reduction": "avg"}),
 }
 

@@ -65,7 +65,7 @@ def cross_entropy(
     epsilon = 0.0 if label_smoothing == 0.0 else ordinary.smoothing(label_smoothing)
     if epsilon is not None and ordinary.is_logits(input) and reduction in ordinary.REDUCTIONS:
         axis = 0 if input.ndim == 1 else 1
-        fits = input.ndim > 0
+        fits = input.ndim > 0 and isinstance(ignore_index, int)
         if fits and weight is not None:
             fits = weight.shape == input.shape[axis : axis + 1] and ordinary.is_weight(weight, input)
         if fits and ordinary.is_index(target, input, axis):
