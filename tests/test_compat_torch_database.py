@@ -106,8 +106,8 @@ def samples(name: str, dtype: torch.dtype, requires_grad: bool) -> Iterator[Any]
 @pytest.mark.parametrize("name", OPERATORS)
 def test_values_and_gradients(name: str, dtype: torch.dtype) -> None:
     op, function, seen = OPERATORS[name], FUNCTIONS[OPERATORS[name].name], 0
-    if dtype not in op.supported_dtypes("cpu") or ("chunked" in name and dtype != torch.float32):
-        pytest.skip("torch has no such kernel, or it is torch's own function and one dtype shows that")
+    if dtype not in op.supported_dtypes("cpu"):
+        pytest.skip("torch has no such kernel")
     for requires_grad in (True, False):
         for given in samples(name, dtype, requires_grad):
             check(results(function, given), results(op.op, given), results(op.op, in_double(given)))
@@ -125,8 +125,6 @@ def test_second_derivatives_and_forward_mode(name: str) -> None:
         random = torch.Generator().manual_seed(seen)
         direction = torch.randn(x.shape, generator=random, dtype=torch.float64)
         seen += 1
-        if seen > 60:  # the operators with hundreds of samples vary only in their chunking
-            break
 
         def second(f: Callable[..., Any], x: torch.Tensor = x, rest: Any = rest, kwargs: Any = kwargs) -> torch.Tensor:
             value = f(x, *rest, **kwargs)
@@ -152,8 +150,6 @@ def test_tensors_with_gaps(name: str) -> None:
         loose = (spread.input, *spread.args), spread.kwargs
         check(results(function, loose), results(op.op, given), results(op.op, in_double(given)))
         seen += 1
-        if seen > 120:
-            break
     assert seen
 
 
@@ -185,8 +181,6 @@ def test_modules(info: Any, dtype: torch.dtype) -> None:
         ours, theirs = results(made[0], given), results(made[1], given)
         check(ours, theirs, exact)
         seen += 1
-        if seen == 40:  # hundreds of the linear loss differ in options that are torch's
-            break
     assert seen
 
 
