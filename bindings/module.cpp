@@ -237,7 +237,26 @@ NB_MODULE(_native, m) {
           },
           "scale"_a, "loss"_a, "loss_dtype"_a, "loss_outer"_a, "loss_class"_a, "loss_inner"_a, "gradient"_a, "dtype"_a,
           "outer_stride"_a, "class_stride"_a, "inner_stride"_a,
-          "(sum of the losses, whether a label was bad); each loss and the gradient into the addresses that are not 0.");
+          "(sum of the losses, whether a label was bad); each loss and the gradient into the addresses that are not 0.")
+      .def(
+          "run_at",
+          [](const xent::Elementwise& e, double scale, uintptr_t logits, uintptr_t labels, uintptr_t gradient,
+             uintptr_t loss) {
+            xent::Elementwise p = e;
+            p.logits.data = pointer<char>(logits);
+            p.labels.data = pointer<char>(labels);
+            xent::Array out = p.logits;
+            out.data = pointer<char>(gradient);
+            const xent::Total t = xent::kernels().elementwise(p, xent::Array{}, out, scale);
+            if (p.logits.dtype == xent::Dtype::f64)
+              *pointer<double>(loss) = t.sum * scale;
+            else
+              *pointer<float>(loss) = float(t.sum * scale);
+            return t.bad_label;
+          },
+          "scale"_a, "logits"_a, "labels"_a, "gradient"_a, "loss"_a,
+          "The same for other arrays of these layouts, the gradient in that of the logits: the sum times `scale` is written as "
+          "a float, or a double for double logits. Returns whether a label was bad.");
 
   m.def(
       "resolve_labels",

@@ -265,3 +265,7 @@ class ElementwiseLines:
         """(the sum of the losses, whether a label was bad); `scale` multiplies the gradient."""
         into = _NOWHERE if loss is None else loss.arguments()
         return self._native.run(scale, *into, *(_NOWHERE if gradient is None else gradient.arguments()))
+
+    def run_at(self, scale: float, logits: int, labels: int, gradient: int, loss: int) -> bool:
+        """Whether a label was bad, for arrays at other addresses; writes the sum times `scale`, and the gradient."""
+        return self._native.run_at(scale, logits, labels, gradient, loss)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ...kernels import reference
-from ...kernels.native import LABEL_CODES, Memory
+from ...kernels.native import LABEL_CODES, POOLED_BYTES, Memory
 from ...labels import Positives
 from ...losses.elementwise import ElementwiseLoss, PositiveLists, activation, bad_label, positive_lists, takes_lists
 from ...losses.weights import finite_weights, kept_mass
@@ -255,6 +255,63 @@ class ElementwiseCrossEntropy(torch.autograd.Function):
         return ctx.call.vjp(ctx.saved_tensors[0], upstream, gradient), None
 
 
+class _QuickCall(_Call):
+    """A call of the commonest kind: a small contiguous batch without weights, for which all but addresses is kept."""
+
+    def __init__(
+        self, logits: Tensor, labels: Tensor, options: ElementwiseOptions, name: str, ready: ElementwiseLoss
+    ) -> None:
+        self.options, self.labels_name, self.scalar, self.one_pass = options, name, True, True
+        self.dtype = torch.float64 if logits.dtype is torch.float64 else torch.float32
+        self.logits, self.labels, self.loss = logits, labels, ready
+        self.weights, self.named = [], []
+
+    def run(self, gradient: bool) -> tuple[Tensor | None, Tensor]:
+        out = torch.empty_like(self.logits) if gradient else None
+        loss = torch.empty((), dtype=self.dtype)
+        into = 0 if out is None else out.data_ptr()
+        if self.loss.run_at(self.logits.data_ptr(), self.labels.data_ptr(), into, loss.data_ptr()):
+            raise bad_label(self.labels_name, numpy_of(self.labels), self.options)
+        return out, loss
+
+    def vjp(self, logits: Tensor, upstream: Tensor, out: Tensor | None) -> Tensor:
+        if not torch.is_grad_enabled():
+            self.prepare(logits, False)
+        return super().vjp(logits, upstream, out)
+
+
+_ready: dict[Any, ElementwiseLoss] = {}
+
+
+def _quick_call(
+    logits: Tensor, labels: Any, options: ElementwiseOptions, names: tuple[str, str], validate: bool
+) -> _QuickCall | None:
+    if not (is_readable(logits) and type(labels) is Tensor and is_plain(labels) and labels.shape == logits.shape):
+        return None
+    if labels.requires_grad or not (logits.is_contiguous() and labels.is_contiguous()):
+        return None
+    key = (options, logits.numel(), logits.dtype, labels.dtype, validate)
+    ready = _ready.get(key)
+    if ready is None:
+        small = 0 < logits.numel() * logits.itemsize < POOLED_BYTES
+        if not small or options.reduction == "none" or options.ignore_index is not None:
+            return None
+        elementwise_problem(logits.shape, dtype_name(logits), labels.shape, dtype_name(labels), *names)
+        layout = RowLayout(1, logits.numel(), 1, 0, 1, 0)
+        ready = ElementwiseLoss(
+            options,
+            Memory(0, LABEL_CODES[dtype_name(logits)], layout, None),
+            Memory(0, LABEL_CODES[dtype_name(labels)], layout, None),
+            weights=[],
+            denominator=float(logits.numel()) if options.reduction == "mean" else 1.0,
+            validate=validate,
+        )
+        if len(_ready) >= 1024:
+            _ready.clear()
+        _ready[key] = ready
+    return _QuickCall(logits, labels, options, names[1], ready)
+
+
 def elementwise_loss(
     logits: Tensor,
     labels: Any,
@@ -267,6 +324,12 @@ def elementwise_loss(
     normalizer: Any = None,
     validate: bool = True,
 ) -> Any:
+    if pos_weight is None and class_weight is None and sample_weight is None and normalizer is None:
+        quick = _quick_call(logits, labels, options, names, validate)
+        if quick is not None:
+            if logits.requires_grad and torch.is_grad_enabled():
+                return ElementwiseCrossEntropy.apply(logits, quick)  # type: ignore[no-untyped-call]
+            return quick.run(False)[1]
     traced = torch.compiler.is_compiling()
     call = _Call(logits, labels, options, names, pos_weight, class_weight, sample_weight)
     call.normalizer = None if normalizer is None else divisor(normalizer, options.reduction, traced)
