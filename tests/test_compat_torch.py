@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch._dynamo.testing import CompileCounterWithBackend
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
@@ -254,6 +255,34 @@ def test_compiled_training(loss: str) -> None:
     compiled = torch.compile(lambda x: TRANSFORMED[loss](compat, x), fullgraph=True, backend="aot_eager")
     found = torch.autograd.grad(compiled(x), x, torch.tensor(3.0))
     torch.testing.assert_close(found, torch.autograd.grad(TRANSFORMED[loss](functional, x), x, torch.tensor(3.0)))
+
+
+SIZED: dict[str, Callable[..., torch.Tensor]] = {
+    "indices": lambda x: compat.cross_entropy(x, x.argmax(1), WEIGHT, label_smoothing=0.1, ignore_index=2),
+    "probabilities": lambda x: compat.cross_entropy(x, x.detach().abs().softmax(1), WEIGHT),
+    "logits": lambda x: compat.binary_cross_entropy_with_logits(x, (x > 0).float(), WEIGHT, pos_weight=WEIGHT),
+    "margin": lambda x: compat.soft_margin_loss(x, (x > 0.5).float() * 2 - 1),
+    "labels": lambda x: compat.multilabel_soft_margin_loss(x, (x > 0.5).float(), WEIGHT),
+    "linear": lambda x: compat.linear_cross_entropy(x, 2 * torch.eye(3), x.argmin(1)),
+    "activations": lambda x: (compat.log_softmax(x, 1) * compat.softmax(x, -1)).sum() + compat.logsumexp(x, 1).sum(),
+}
+WEIGHT = torch.tensor([0.5, 1.0, 2.0])
+
+
+@pytest.mark.parametrize("dynamic", [None, True])
+@pytest.mark.parametrize("loss", SIZED)
+@pytest.mark.filterwarnings("ignore")
+def test_one_graph_serves_every_batch_size(loss: str, dynamic: bool | None) -> None:
+    torch._dynamo.reset()
+    compiler = CompileCounterWithBackend("aot_eager")
+    compiled = torch.compile(SIZED[loss], fullgraph=True, dynamic=dynamic, backend=compiler)
+    for rows in (5, 8, 13, 30):
+        graphs = compiler.frame_count
+        x = torch.randn(rows, 3, generator=torch.Generator().manual_seed(rows)).requires_grad_()
+        found, right = compiled(x), SIZED[loss](x)
+        torch.testing.assert_close(found, right)
+        torch.testing.assert_close(torch.autograd.grad(found, x), torch.autograd.grad(right, x))
+        assert rows < 13 or compiler.frame_count == graphs
 
 
 @pytest.mark.parametrize("loss", TRANSFORMED)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -71,14 +73,17 @@ def cross_entropy(
         if fits and ordinary.is_index(target, input, axis):
             return _of_indices(input, target, weight, ignore_index, reduction, epsilon, axis)
         if fits and ignore_index < 0 and ordinary.is_like(target, input):
-            loss = xent.softmax_cross_entropy(
-                input,
-                target,
-                axis=axis,
-                class_weight=weight,
-                label_smoothing=epsilon,
-                reduction=reduction,
-                normalizer=input.numel() / input.shape[axis] if reduction == "mean" else None,
+            loss = _mean_over(
+                input.numel() // input.shape[axis],
+                reduction,
+                partial(
+                    xent.softmax_cross_entropy,
+                    input,
+                    target,
+                    axis=axis,
+                    class_weight=weight,
+                    label_smoothing=epsilon,
+                ),
             )
             return ordinary.in_dtype_of(loss, input)
     return functional.cross_entropy(
@@ -160,16 +165,19 @@ def binary_cross_entropy_with_logits(
 def _sigmoid(
     input: Tensor, target: Tensor, weight: Tensor | None, reduction: str, pos_weight: Tensor | None = None
 ) -> Tensor:
-    loss: Tensor = xent.sigmoid_cross_entropy(
-        input,
-        target,
-        pos_weight=pos_weight,
-        sample_weight=None if weight is None else weight.expand(input.shape),
-        reduction=reduction,
-        normalizer=float(input.numel()) if reduction == "mean" and weight is not None else None,
-        validate=False,
-    )
-    return loss
+    loss = partial(xent.sigmoid_cross_entropy, input, target, pos_weight=pos_weight, validate=False)
+    if weight is None:
+        return loss(reduction=reduction)  # type: ignore[no-any-return]
+    return _mean_over(input.numel(), reduction, partial(loss, sample_weight=weight.expand(input.shape)))
+
+
+def _mean_over(count: int, reduction: str, loss: Callable[..., Tensor]) -> Tensor:
+    """A loss whose mean is over a number that the shape gives. While a graph is traced that number is a symbol."""
+    if reduction != "mean":
+        return loss(reduction=reduction)
+    if torch.compiler.is_compiling():
+        return loss(reduction="sum") / count
+    return loss(normalizer=count)
 
 
 def soft_margin_loss(
