@@ -87,15 +87,14 @@ def softmax_cross_entropy(
     x = xp.moveaxis(logits, problem.axis, -1)
     s = 1.0 if sample_weight is None else sample_weight
     classes = problem.classes
-    index = measure = invalid = None
-    dropped = xp.zeros(problem.batch_shape, dtype=xp.bool, device=x.device)
+    index = measure = invalid = dropped = None
     label_weight: Any = 1.0
     v = xp.ones(classes, dtype=x.dtype, device=x.device) if class_weight is None else class_weight
     if problem.target == "index":
         if options.ignore_index is not None:
             dropped = labels == options.ignore_index
         outside = (labels < 0) | (labels >= classes)
-        invalid = outside & ~dropped
+        invalid = outside if dropped is None else outside & ~dropped
         index = xp.where(outside, xp.zeros_like(labels), labels)
         label_weight = 1.0 if class_weight is None else xp.take(v, index)
         soft: Any = 0.0
@@ -106,11 +105,13 @@ def softmax_cross_entropy(
     else:
         indices, values = labels
         hit = xp.expand_dims(indices, -1) == xp.arange(classes, device=x.device)
-        soft = xp.sum(xp.where(hit, xp.expand_dims(values, -1), xp.zeros_like(hit * x[..., None, :])), axis=-2)
+        soft = xp.sum(xp.where(hit, xp.expand_dims(values, -1), 0.0), axis=-2)
         mass = xp.sum(soft * v, axis=-1)
     if sample_weight is not None:  # a row of no weight may hold anything
-        dropped = dropped | ((s == 0) & ~xp.all(xp.isfinite(x), axis=-1))
-    x = xp.where(xp.expand_dims(dropped, -1), xp.zeros_like(x), x)
+        empty = (s == 0) & ~xp.all(xp.isfinite(x), axis=-1)
+        dropped = empty if dropped is None else dropped | empty
+    if dropped is not None:
+        x = xp.where(xp.expand_dims(dropped, -1), xp.zeros_like(x), x)
 
     k = softmax_coefficients(options, problem.target, classes, sample_weight=s, label_weight=label_weight)
     if uses_measure(options, problem.target):
@@ -123,7 +124,9 @@ def softmax_cross_entropy(
         if statistic is not None and not (isinstance(coefficient, float) and coefficient == 0.0):
             factor = coefficient + xp.zeros_like(statistic)
             loss = loss + factor * finite_where(xp, factor == 0, statistic)
-    loss = xp.where(dropped, xp.zeros_like(loss), loss)
+    kept = s * mass + xp.zeros_like(loss)
+    if dropped is not None:
+        loss, kept = xp.where(dropped, xp.zeros_like(loss), loss), xp.where(dropped, xp.zeros_like(kept), kept)
     if invalid is not None:
         loss = loss * xp.where(invalid, xp.nan * xp.ones_like(loss), xp.ones_like(loss))
     if options.ignore_index is not None and problem.target == "index":
@@ -131,7 +134,6 @@ def softmax_cross_entropy(
         empty = [xp.where(skipped, xp.zeros_like(x), x) for x in (stats.lse, stats.entropy)]
         best = xp.where(skipped, xp.zeros_like(stats.argmax) - 1, stats.argmax)
         stats = stats._replace(lse=empty[0], entropy=empty[1], argmax=best)
-    kept = xp.where(dropped, xp.zeros_like(loss), s * mass + xp.zeros_like(loss))
     return reduced(xp, options.reduction, loss, kept, normalizer), stats
 
 

@@ -12,7 +12,6 @@ from ...losses.elementwise import ElementwiseLoss, PositiveLists, activation, ba
 from ...losses.weights import check_normalizer, finite_weights, kept_mass
 from ...options import ElementwiseOptions
 from ...problem import (
-    RowLayout,
     check_class_weight,
     check_logits_dtype,
     check_pos_weight,
@@ -24,60 +23,83 @@ from . import gradients
 from .arrays import Array, as_array, empty_like, walked_together
 
 
-def elementwise_loss(
-    logits: Any,
-    labels: Any,
-    options: ElementwiseOptions,
-    *,
-    names: tuple[str, str] = ("logits", "labels"),
-    pos_weight: Any = None,
-    class_weight: Any = None,
-    sample_weight: Any = None,
-    normalizer: Any = None,
-    validate: bool = True,
-) -> Any:
-    x = as_array(names[0], logits)
-    lists = takes_lists(names[1], labels, options)
-    y = x if lists else as_array(names[1], labels)
-    problem = elementwise_problem(x.shape, x.dtype.name, y.shape, y.dtype.name, *names)
-    dtype = np.dtype(problem.accumulate)
-    pos = None if pos_weight is None else _pos_weight(pos_weight, x)
-    weights, sample = _weights(x, class_weight, sample_weight)
-    denominator = 1.0
-    if normalizer is not None:
-        denominator = check_normalizer(normalizer, options.reduction)
-    elif options.reduction == "mean":
-        denominator = kept_mass(x.shape, None if lists else y, sample, options.ignore_index)
+class ElementwiseCall:
+    """One call of a loss of single numbers on NumPy arrays: checked, and ready to run; as `SoftmaxCall` is."""
 
-    lists_of_rows = _positive_lists(labels, x) if lists else None
-    # logits, then what is there of labels, positive weight and weights
-    given = [a for a in (x, None if lists else y, pos, *weights) if a is not None]
-    first, (at_x, *placed), output = walked_together(given, x.shape, by_rows=lists)
-    targets = placed.pop(0) if lists_of_rows is None else lists_of_rows
-    loss = ElementwiseLoss(
-        options,
-        at_x,
-        targets,
-        pos_weight=None if pos is None else placed.pop(0),
-        weights=placed,
-        denominator=denominator,
-        validate=validate,
-    )
+    def __init__(
+        self,
+        logits: Array,
+        labels: Any,
+        options: ElementwiseOptions,
+        *,
+        names: tuple[str, str] = ("logits", "labels"),
+        pos_weight: Any = None,
+        class_weight: Any = None,
+        sample_weight: Any = None,
+        normalizer: Any = None,
+        validate: bool = True,
+    ) -> None:
+        x = logits
+        lists = takes_lists(names[1], labels, options)
+        y = x if lists else as_array(names[1], labels)
+        problem = elementwise_problem(x.shape, x.dtype.name, y.shape, y.dtype.name, *names)
+        pos = None if pos_weight is None else _pos_weight(pos_weight, x)
+        weights, sample = _weights(x, class_weight, sample_weight)
+        denominator = 1.0
+        if normalizer is not None:
+            denominator = check_normalizer(normalizer, options.reduction)
+        elif options.reduction == "mean":
+            denominator = kept_mass(x.shape, None if lists else y, sample, options.ignore_index)
+
+        lists_of_rows = _positive_lists(labels, x) if lists else None
+        # logits, then what is there of labels, positive weight and weights
+        given = [a for a in (x, None if lists else y, pos, *weights) if a is not None]
+        self._like, (at_x, *placed), self._output = walked_together(given, x.shape, by_rows=lists)
+        targets = placed.pop(0) if lists_of_rows is None else lists_of_rows
+        self.options, self.dtype = options, np.dtype(problem.accumulate)
+        self._labels, self._labels_name = y, names[1]
+        self._loss = ElementwiseLoss(
+            options,
+            at_x,
+            targets,
+            pos_weight=None if pos is None else placed.pop(0),
+            weights=placed,
+            denominator=denominator,
+            validate=validate,
+        )
+
+    def run(self, *, gradient: bool = False) -> tuple[Any, Array | None]:
+        """The loss, and the gradient of the sum of what is returned, if asked for."""
+        slope = empty_like(self._like) if gradient else None
+        each = empty_like(self._like, self.dtype) if self.options.reduction == "none" else None
+        total, bad = self._loss.run(self._memory(each), self._memory(slope))
+        if bad:
+            raise bad_label(self._labels_name, self._labels, self.options)
+        return self.dtype.type(total) if each is None else each[()], slope
+
+    def vjp(self, upstream: Any) -> Array:
+        """The gradient for the cotangent of the loss: a number for a scalar loss, or one an element."""
+        slope = empty_like(self._like)
+        cotangent: Any = float(upstream) if self.options.reduction != "none" else empty_like(self._like, self.dtype)
+        if not isinstance(cotangent, float):
+            cotangent[...] = upstream  # walked as the logits are: laid out like them
+            cotangent = self._memory(cotangent)
+        self._loss.gradient(self._memory(slope), cotangent)
+        return slope
+
+    def _memory(self, array: Array | None) -> Any:
+        return None if array is None else Memory(address(array), DTYPE_CODES[array.dtype.name], self._output, array)
+
+
+def elementwise_loss(
+    logits: Any, labels: Any, options: ElementwiseOptions, *, names: tuple[str, str] = ("logits", "labels"), **rest: Any
+) -> Any:
+    call = ElementwiseCall(as_array(names[0], logits), labels, options, names=names, **rest)
     recorder = gradients.active.get()
-    scalar = options.reduction != "none"
-    gradient = empty_like(first) if recorder is not None and scalar else None
-    each = None if scalar else empty_like(first, dtype)
-    total, bad = loss.run(_output(each, output), _output(gradient, output))
-    if bad:
-        raise bad_label(names[1], y, options)
-    value = dtype.type(total) if each is None else each[()]
+    value, gradient = call.run(gradient=recorder is not None and options.reduction != "none")
     if recorder is not None:
         recorder.add(value, logits, gradient)
     return value
-
-
-def _output(array: Array | None, layout: RowLayout) -> Memory | None:
-    return None if array is None else Memory(address(array), DTYPE_CODES[array.dtype.name], layout, array)
 
 
 def _positive_lists(labels: Positives, x: Array) -> PositiveLists:

@@ -17,8 +17,82 @@ from . import gradients
 from .arrays import Array, as_array, memory, output_like
 
 
-def _scalar(value: float, problem: SoftmaxProblem) -> Any:
-    return np.dtype(problem.accumulate).type(value)
+class SoftmaxCall:
+    """One call of softmax cross-entropy on NumPy arrays: checked, and ready to run.
+
+    Front-ends whose arrays are memory of the CPU run it on views of them, so that all give the same bits.
+    """
+
+    def __init__(
+        self,
+        logits: Array,
+        labels: Any,
+        options: SoftmaxOptions,
+        *,
+        class_weight: Any = None,
+        sample_weight: Any = None,
+        normalizer: Any = None,
+        validate: bool = True,
+        function: RowFunction | None = None,
+    ) -> None:
+        refuse("labels", labels, Positives, "Lists of positive classes belong to sigmoid_cross_entropy.")
+        target = (
+            TopK(as_array("labels.indices", labels.indices), as_array("labels.values", labels.values))
+            if isinstance(labels, TopK)
+            else as_array("labels", labels)
+        )
+        if isinstance(labels, list) and not labels:
+            target = np.empty(0, np.int64)  # an empty list has no dtype of its own
+        described = target.indices if isinstance(target, TopK) else target
+        self.logits, self.options = logits, options
+        self.problem = softmax_problem(
+            logits.shape,
+            logits.dtype.name,
+            options.axis,
+            described.shape,
+            described.dtype.name,
+            isinstance(target, TopK),
+        )
+        self._loss = SoftmaxLoss(
+            self.problem,
+            options,
+            memory(logits, self.problem.axis),
+            flat_labels(target, self.problem, validate),
+            class_weight=None if class_weight is None else as_array("class_weight", class_weight),
+            sample_weight=None if sample_weight is None else as_array("sample_weight", sample_weight),
+            normalizer=normalizer,
+            validate=validate,
+            function=function,
+        )
+
+    def run(self, *, gradient: bool = False, statistics: bool = False) -> tuple[Any, Stats | None, Array | None]:
+        """The loss, the statistics and the gradient of the sum of what is returned, the last two if asked for."""
+        slope, into = output_like(self.logits, self.problem.axis) if gradient else (None, None)
+        out = self._loss.run(into, statistics=statistics)
+        if self.options.reduction != "none":
+            value = np.dtype(self.problem.accumulate).type(out.total)
+        else:
+            value = self._per_row(out.loss)
+        stats = None
+        if statistics:
+            argmax = out.argmax.reshape(self.problem.batch_shape)
+            stats = Stats(self._per_row(out.lse), self._per_row(out.entropy), argmax)
+        return value, stats, slope
+
+    def vjp(self, loss: Any, lse: Any = None, entropy: Any = None) -> Array:
+        """The gradient for cotangents of the loss, and of lse and entropy: a number for a scalar, or one a row."""
+        slope, into = output_like(self.logits, self.problem.axis)
+        of_loss, of_lse, of_entropy = (None if g is None else _cotangent(g) for g in (loss, lse, entropy))
+        self._loss.gradient(into, 0.0 if of_loss is None else of_loss, lse=of_lse, entropy=of_entropy)
+        return slope
+
+    def _per_row(self, values: Array) -> Array:
+        return values.astype(self.problem.accumulate).reshape(self.problem.batch_shape)
+
+
+def _cotangent(upstream: Any) -> Any:
+    wide = np.asarray(upstream, np.float64)
+    return np.ascontiguousarray(wide).reshape(-1) if wide.ndim else float(wide)
 
 
 def softmax_cross_entropy(
@@ -26,52 +100,16 @@ def softmax_cross_entropy(
     labels: Any,
     options: SoftmaxOptions,
     *,
-    class_weight: Any,
-    sample_weight: Any,
-    normalizer: Any,
     return_stats: bool,
-    validate: bool,
-    function: RowFunction | None = None,
+    **rest: Any,
 ) -> Any:
-    refuse("labels", labels, Positives, "Lists of positive classes belong to sigmoid_cross_entropy.")
-    x = as_array("logits", logits)
-    target = (
-        TopK(as_array("labels.indices", labels.indices), as_array("labels.values", labels.values))
-        if isinstance(labels, TopK)
-        else as_array("labels", labels)
-    )
-    if isinstance(labels, list) and not labels:
-        target = np.empty(0, np.int64)  # an empty list has no dtype of its own
-    described = target.indices if isinstance(target, TopK) else target
-    problem = softmax_problem(
-        x.shape, x.dtype.name, options.axis, described.shape, described.dtype.name, isinstance(target, TopK)
-    )
-    rows = memory(x, problem.axis)
-    loss = SoftmaxLoss(
-        problem,
-        options,
-        rows,
-        flat_labels(target, problem, validate),
-        class_weight=None if class_weight is None else as_array("class_weight", class_weight),
-        sample_weight=None if sample_weight is None else as_array("sample_weight", sample_weight),
-        normalizer=normalizer,
-        validate=validate,
-        function=function,
-    )
+    call = SoftmaxCall(as_array("logits", logits), labels, options, **rest)
     recorder = gradients.active.get()
-    gradient = into = None
-    if recorder is not None and options.reduction != "none":
-        gradient, into = output_like(x, problem.axis)
-    out = loss.run(into, statistics=return_stats)
-    shape, dtype = problem.batch_shape, np.dtype(problem.accumulate)
-    value = _scalar(out.total, problem) if options.reduction != "none" else out.loss.astype(dtype).reshape(shape)
+    recorded = recorder is not None and options.reduction != "none"
+    value, stats, gradient = call.run(gradient=recorded, statistics=return_stats)
     if recorder is not None:
         recorder.add(value, logits, gradient)
-    if not return_stats:
-        return value
-    return value, Stats(
-        out.lse.astype(dtype).reshape(shape), out.entropy.astype(dtype).reshape(shape), out.argmax.reshape(shape)
-    )
+    return (value, stats) if return_stats else value
 
 
 def flat_labels(target: Array | TopK, problem: SoftmaxProblem, validate: bool) -> IndexLabels | TopKArrays | Memory:

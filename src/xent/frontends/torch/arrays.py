@@ -57,23 +57,16 @@ def output_like(tensor: Tensor, axis: int) -> tuple[Tensor, Memory]:
 
 
 class _Namespace:
-    """The array API in torch's words, for the reference."""
+    """The array API in torch's words, for the reference, and the conversions of this front-end."""
 
     bool, nan = torch.bool, math.nan
-    exp, log1p, tanh, isfinite, argmax, arange = (
-        torch.exp,
-        torch.log1p,
-        torch.tanh,
-        torch.isfinite,
-        torch.argmax,
-        torch.arange,
-    )
-    stop_gradient = torch.detach
-    take, abs, maximum = torch.take, torch.abs, torch.maximum
-    logaddexp, log, expm1 = torch.logaddexp, torch.log, torch.expm1
-    where, sum, all, zeros, ones = torch.where, torch.sum, torch.all, torch.zeros, torch.ones
+    exp, log, log1p, expm1, tanh, abs = torch.exp, torch.log, torch.log1p, torch.expm1, torch.tanh, torch.abs
+    logaddexp, maximum, isfinite = torch.logaddexp, torch.maximum, torch.isfinite
+    where, sum, all, argmax, take = torch.where, torch.sum, torch.all, torch.argmax, torch.take
+    arange, ones = torch.arange, torch.ones
     zeros_like, ones_like = torch.zeros_like, torch.ones_like
     expand_dims = torch.unsqueeze
+    stop_gradient = torch.detach
 
     @staticmethod
     def moveaxis(x: Tensor, source: int, to: int) -> Tensor:
@@ -83,6 +76,34 @@ class _Namespace:
     @staticmethod
     def take_along_axis(x: Tensor, indices: Tensor, axis: int) -> Tensor:
         return torch.gather(x, axis, indices)  # torch.take_along_dim binds traced graphs to one batch size
+
+    @staticmethod
+    def shape(x: Tensor) -> tuple[int, ...]:
+        return tuple(x.shape)
+
+    @staticmethod
+    def astype(x: Tensor, dtype: str) -> Tensor:
+        return x.to(TORCH_DTYPES[dtype])
+
+    @staticmethod
+    def dtype_name(x: Tensor) -> str:
+        return dtype_name(x)
+
+    @staticmethod
+    def is_readable(x: Tensor) -> Any:
+        return is_readable(x)
+
+    @staticmethod
+    def numpy_of(x: Tensor) -> Any:
+        return numpy_of(x)
+
+    @staticmethod
+    def as_array(argument: str, value: Any, like: Tensor) -> Tensor:
+        return as_tensor(argument, value, like)
+
+    @staticmethod
+    def divisor(normalizer: Any, reduction: str, dtype: str) -> Any:
+        return divisor(normalizer, reduction, torch.compiler.is_compiling())
 
 
 NAMESPACE = _Namespace()
