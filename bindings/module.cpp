@@ -7,6 +7,9 @@
 #include <nanobind/stl/vector.h>
 
 #include "xent.h"
+#ifdef XENT_XLA
+#include "xla.h"
+#endif
 
 namespace nb = nanobind;
 using xent::Softmax;
@@ -277,6 +280,11 @@ NB_MODULE(_native, m) {
         return nb::ndarray<nb::numpy, uint8_t, nb::ndim<1>>(data, {size_t(bytes)}, owner);
       },
       "bytes"_a, "A NumPy array of bytes from the pool; it goes back when the array dies.");
+#ifdef XENT_XLA
+  m.def("xla_calls", &xla_calls, "Names and handlers of the custom calls for XLA.");
+#else
+  m.def("xla_calls", [] { return nb::dict(); }, "Empty: built without the headers of XLA.");
+#endif
   m.def("clear_buffers", &xent::clear_buffers);
   m.def("cached_buffer_bytes", &xent::cached_buffer_bytes);
   m.def("buffer_limit", &xent::buffer_limit);

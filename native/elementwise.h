@@ -53,7 +53,7 @@ struct LogisticLoss {
     const Vec<T> near = right ? b : -a, far = right ? -a : b;
     const Vec<T> slope = (near + far * e) / (T(1) + e);
     if (Unit) return {times<T>(near, x) + log, slope};
-    const auto none = a == 0 & b == 0;
+    const auto none = (a == 0) & (b == 0);
     return {times<T>(near, x) + times<T>(a + b, log), none ? Vec<T>{} : slope};
   }
 };
@@ -170,7 +170,8 @@ class Lines {
     length_ = along_inner_ ? p.inner : p.classes;
     lines_ = along_inner_ ? p.outer * p.classes : p.outer * p.inner;
     weighted_ = p.weight[0] || p.weight[1] || p.weight[2] || p.has_ignore;
-    streamed_ = gradient && p.outer * p.classes * p.inner * i64(sizeof(T)) >= streamed_from;
+    streamed_ = gradient && gradient.data != p.logits.data &&
+                p.outer * p.classes * p.inner * i64(sizeof(T)) >= streamed_from;
   }
 
   Total run() {
@@ -264,11 +265,11 @@ class Lines {
     Int<T> fine = ~Int<T>{};
     const auto look = [&](Vec<T> at) {
       if (p_.ends_only)
-        fine &= at == low | at == high;
+        fine &= (at == low) | (at == high);
       else if (p_.has_ignore)
-        fine &= (at >= low & at <= high) | at == ignore;
+        fine &= ((at >= low) & (at <= high)) | (at == ignore);
       else
-        fine &= at >= low & at <= high;
+        fine &= (at >= low) & (at <= high);
     };
     if (!y.varies)
       look(y.at(0));

@@ -23,7 +23,8 @@ class Rows {
     entropy_ = s.entropy || k.h.rows || k.h.value != 0;
     argmax_ = s.argmax || (gradient && p.dense);
     // exponentials are kept while they fit in the second-level cache, else made again
-    streamed_ = gradient && p.rows() * p.classes * i64(sizeof(T)) >= streamed_from;
+    // in place, what is written is in the cache already
+    streamed_ = gradient && gradient.data != p.logits.data && p.rows() * p.classes * i64(sizeof(T)) >= streamed_from;
     keep_ = gradient && p.classes * i64(sizeof(T)) <= (i64(1) << 20);
   }
 
@@ -74,6 +75,11 @@ class Rows {
     ExpSum sum;
     MeasureSum measure;
     double entropy;
+  };
+
+  struct Entry {  // a gradient entry made one by one
+    i64 k;
+    T value;
   };
 
   struct Place {  // first element of a row in each array
@@ -182,18 +188,21 @@ class Rows {
       zero(g_.data + at.g * item_size(g_.dtype), p_.classes * item_size(g_.dtype), streamed_);
     } else if (g_) {
       const RowGradient d(row, k, k_.scale);
-      const auto write_all = [&](i64 begin, i64 end) {
-        for (i64 i = begin; i < end; ++i) gradient(at, i, parts[i], kept ? kept + i * block : nullptr, row, d);
-      };
-      split ? parallel(blocks_, 4, write_all) : write_all(0, blocks_);
+      // made before anything is written: the gradient may lie where the logits are
+      Entry* entries = static_cast<Entry*>(scratch(8, (2 + p_.topk) * i64(sizeof(Entry))));
+      i64 n_entries = 0;
       const auto soft = [&](i64 c) { return double(element(p_.dense, at.t + c)); };
       special_entries(p_, r, row, soft, [&](i64 c, double w) {
         const T x = element(p_.logits, at.x + c), z = transform_one<T>(p_, x);
         const double e = exp(double(z) - row.max);
         const double value = d.entry(double(z), e, p_.index && c == label, w);
-        const T out = T(value * slope_ * double(softcap_gradient_one<T>(p_, x)));
-        write(g_, at.g + c, 1, 1, &out);
+        entries[n_entries++] = {c, T(value * slope_ * double(softcap_gradient_one<T>(p_, x)))};
       });
+      const auto write_all = [&](i64 begin, i64 end) {
+        for (i64 i = begin; i < end; ++i) gradient(at, i, parts[i], kept ? kept + i * block : nullptr, row, d);
+      };
+      split ? parallel(blocks_, 4, write_all) : write_all(0, blocks_);
+      for (i64 i = 0; i < n_entries; ++i) write(g_, at.g + entries[i].k, 1, 1, &entries[i].value);
     }
     return loss;
   }

@@ -140,7 +140,7 @@ const int watches_fork = pthread_atfork(nullptr, nullptr, [] {
 });
 
 struct Scratch {
-  static constexpr int slots = 8;
+  static constexpr int slots = 9;
   void* data[slots] = {};
   i64 size[slots] = {};
   ~Scratch() {

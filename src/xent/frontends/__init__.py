@@ -8,7 +8,14 @@ from typing import Any
 from ..errors import type_error
 
 # The root module of an array's type, and the front-end that serves it.
-_FRONTENDS = {"numpy": "numpy", "ml_dtypes": "numpy", "builtins": "numpy", "torch": "torch"}
+_FRONTENDS = {
+    "numpy": "numpy",
+    "ml_dtypes": "numpy",
+    "builtins": "numpy",
+    "torch": "torch",
+    "jax": "jax",
+    "jaxlib": "jax",
+}
 _by_type: dict[type, ModuleType] = {}
 
 
@@ -28,7 +35,7 @@ def frontend_for(array: Any, argument: str = "logits") -> ModuleType:
         else:
             raise type_error(
                 argument,
-                "a NumPy array or a torch.Tensor",
+                "an array of NumPy, PyTorch or JAX",
                 f"{kind.__module__}.{kind.__qualname__}",
                 "Convert it, for example with numpy.asarray.",
             )
@@ -43,6 +50,10 @@ def _imported(name: str) -> ModuleType:
         from . import torch
 
         return torch
+    if name == "jax":
+        from . import jax
+
+        return jax
     from . import numpy
 
     return numpy

@@ -37,6 +37,11 @@ def finite_where(xp: Any, zero: Any, x: Any) -> Any:
     return xp.where(zero & ~xp.isfinite(x), xp.zeros_like(x), x)
 
 
+def class_numbers(xp: Any, x: Any) -> Any:
+    """0, 1, ... along the last axis, where `x` is; an array that is traced is nowhere yet."""
+    return xp.arange(x.shape[-1], device=getattr(x, "device", None))
+
+
 def statistics(xp: Any, z: Any, *, index: Any = None, measure: Any = None) -> Statistics:
     """Row statistics of logits `z` `[..., C]`.
 
@@ -47,7 +52,7 @@ def statistics(xp: Any, z: Any, *, index: Any = None, measure: Any = None) -> St
     best = xp.argmax(z, axis=-1)
     leader = xp.expand_dims(best, -1)
     top = xp.take_along_axis(z, leader, -1)
-    classes = xp.arange(z.shape[-1], device=z.device)
+    classes = class_numbers(xp, z)
     # the leader's own term, which is 1, stays out of the sum: log1p keeps what is left beside it
     rest = xp.sum(xp.where(classes == leader, xp.zeros_like(z), xp.exp(z - top)), axis=-1)
     top = top[..., 0]
@@ -89,7 +94,7 @@ def softmax_cross_entropy(
     classes = problem.classes
     index = measure = invalid = dropped = None
     label_weight: Any = 1.0
-    v = xp.ones(classes, dtype=x.dtype, device=x.device) if class_weight is None else class_weight
+    v = 1.0 if class_weight is None else class_weight
     if problem.target == "index":
         if options.ignore_index is not None:
             dropped = labels == options.ignore_index
@@ -104,7 +109,7 @@ def softmax_cross_entropy(
         mass = xp.sum(soft * v, axis=-1)
     else:
         indices, values = labels
-        hit = xp.expand_dims(indices, -1) == xp.arange(classes, device=x.device)
+        hit = xp.expand_dims(indices, -1) == class_numbers(xp, x)
         soft = xp.sum(xp.where(hit, xp.expand_dims(values, -1), 0.0), axis=-2)
         mass = xp.sum(soft * v, axis=-1)
     if sample_weight is not None:  # a row of no weight may hold anything
@@ -241,15 +246,15 @@ def cross_entropy_of_probs(
     if problem.target == "index" and options.ignore_index is not None:  # what is ignored may hold anything
         probs = xp.where(xp.expand_dims(labels == options.ignore_index, -1), xp.ones_like(probs), probs)
     logs = log_clamped(xp, probs, floor)
-    v = xp.ones(problem.classes, dtype=logs.dtype, device=logs.device) if class_weight is None else class_weight
+    v = 1.0 if class_weight is None else class_weight
     s = 1.0 if sample_weight is None else sample_weight
     if problem.target == "index":
         outside = (labels < 0) | (labels >= problem.classes)
         index = xp.where(outside, xp.zeros_like(labels), labels)
         dropped = outside & ~outside if options.ignore_index is None else labels == options.ignore_index
-        weight = xp.take(v, index)
-        mass = xp.where(dropped, xp.zeros_like(weight), weight)
         rows = -xp.take_along_axis(logs, xp.expand_dims(index, -1), -1)[..., 0]
+        weight = xp.ones_like(rows) if class_weight is None else xp.take(v, index)
+        mass = xp.where(dropped, xp.zeros_like(weight), weight)
         rows = rows * xp.where(outside & ~dropped, xp.nan * xp.ones_like(rows), xp.ones_like(rows))
         weight = s * mass
     else:

@@ -1,12 +1,14 @@
 """NumPy: values directly; gradients through `value_and_grad`, which records the loss that a function calls."""
 
 from .activations import log_softmax, logsumexp, softmax
+from .arrays import NAMESPACE
 from .elementwise_loss import elementwise_loss, log_sigmoid, sigmoid
 from .gradients import value_and_grad
 from .probability_loss import binary_cross_entropy_from_probs, cross_entropy_from_probs, kl_divergence
 from .softmax_loss import softmax_cross_entropy
 
 __all__ = [
+    "NAMESPACE",
     "binary_cross_entropy_from_probs",
     "cross_entropy_from_probs",
     "elementwise_loss",

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ...errors import type_error
 from ...kernels.native import DTYPE_CODES, LABEL_CODES, Memory, address, pooled
+from ...losses.weights import check_normalizer
 from ...problem import RowLayout, Shape, dense_strides, memory_order, row_layout, shared_layouts
 
 Array = NDArray[Any]
@@ -76,3 +77,45 @@ def walked_together(arrays: list[Array], shape: Shape, by_rows: bool = False) ->
                 layouts[-1],
             )
     return walked_together([np.array(v, order="C") for v in views], shape, by_rows)
+
+
+class _Namespace:
+    """NumPy's functions, and the conversions of this front-end."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(np, name)
+
+    @staticmethod
+    def stop_gradient(x: Any) -> Any:
+        return x
+
+    @staticmethod
+    def shape(x: Any) -> Shape:
+        return np.shape(x)
+
+    @staticmethod
+    def astype(x: Any, dtype: str) -> Any:
+        return np.asarray(x).astype(dtype)
+
+    @staticmethod
+    def dtype_name(x: Any) -> str:
+        return x.dtype.name  # type: ignore[no-any-return]
+
+    @staticmethod
+    def is_readable(x: Any) -> bool:
+        return True
+
+    @staticmethod
+    def numpy_of(x: Any) -> Any:
+        return np.asarray(x)
+
+    @staticmethod
+    def as_array(argument: str, value: Any, like: Any = None) -> Any:
+        return as_array(argument, value)
+
+    @staticmethod
+    def divisor(normalizer: Any, reduction: str, dtype: str) -> Any:
+        return check_normalizer(normalizer, reduction)
+
+
+NAMESPACE = _Namespace()
