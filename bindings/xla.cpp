@@ -103,6 +103,23 @@ struct Coefficient {
   }
 };
 
+// 1 over the sum of what each row or element adds to the denominator of the mean; 1 where there is no mean. `factor`, if it
+// is not empty, has one number a row to multiply with.
+double mean_scale(const Items& mass, i64 item, double repeats, const std::vector<double>& factor = {}) {
+  if (!mass) return 1;
+  std::vector<double> values;
+  numbers(mass, item, values);
+  if (values.size() == 1 && !factor.empty()) values.resize(factor.size(), values[0]);
+  double sum = 0, lost = 0;  // compensated, by Neumaier
+  for (size_t i = 0; i < values.size(); ++i) {
+    const double m = factor.empty() ? values[i] : values[i] * factor[i], next = sum + m;
+    lost += std::fabs(sum) >= std::fabs(m) ? (sum - next) + m : (m - next) + sum;
+    sum = next;
+  }
+  sum += lost;
+  return sum == 0 ? 0 : 1 / (sum * repeats);
+}
+
 // Top-k targets that have no meaning (a class out of range, or twice in a row) make the row NaN.
 void check_topk(std::vector<i64>& index, std::vector<double>& value, i64 k, i64 classes) {
   for (size_t row = 0; row < index.size(); row += size_t(k)) {
@@ -135,21 +152,21 @@ ffi::Error guarded(F f) {
 
 ffi::Error softmax(ffi::AnyBuffer logits, ffi::AnyBuffer labels, ffi::AnyBuffer dense, ffi::AnyBuffer topk_index,
                    ffi::AnyBuffer topk_value, ffi::AnyBuffer class_weight, ffi::AnyBuffer b, ffi::AnyBuffer c,
-                   ffi::AnyBuffer l, ffi::AnyBuffer zeta, ffi::AnyBuffer h, ffi::AnyBuffer scale,
+                   ffi::AnyBuffer l, ffi::AnyBuffer zeta, ffi::AnyBuffer h, ffi::AnyBuffer mass,
                    ffi::Result<ffi::AnyBuffer> loss, ffi::Result<ffi::AnyBuffer> lse, ffi::Result<ffi::AnyBuffer> entropy,
                    ffi::Result<ffi::AnyBuffer> argmax, ffi::Result<ffi::AnyBuffer> gradient, i64 outer, i64 classes,
                    i64 inner, double temperature, double softcap, bool measure, double alpha, double beta,
-                   bool has_ignore, i64 ignore, bool per_row) {
+                   bool has_ignore, i64 ignore, bool of_dense, bool per_row) {
   return guarded([&] {
     const i64 rows = outer * inner, results = i64(loss->element_count());
     const i64 items = per_row ? (rows ? results / rows : 0) : results;
     if (items == 0) return;
     const Items at_logits(logits, items), at_labels(labels, items), at_dense(dense, items), at_index(topk_index, items),
-        at_value(topk_value, items), at_weight(class_weight, items), at_scale(scale, items), at_loss(loss, items),
+        at_value(topk_value, items), at_weight(class_weight, items), at_mass(mass, items), at_loss(loss, items),
         at_lse(lse, items), at_entropy(entropy, items), at_argmax(argmax, items), at_gradient(gradient, items);
     Coefficient of_b(b, items), of_c(c, items), of_l(l, items), of_zeta(zeta, items), of_h(h, items);
     std::vector<i64> index, top_index, best(at_argmax ? size_t(rows) : 0);
-    std::vector<double> top_value, weight, factor;
+    std::vector<double> top_value, weight, target;
     const size_t n = size_t(rows);
     const bool statistics = bool(at_lse);
     std::vector<double> each(per_row ? n : 0), max(statistics ? n : 0), log_sum(statistics ? n : 0),
@@ -183,8 +200,12 @@ ffi::Error softmax(ffi::AnyBuffer logits, ffi::AnyBuffer labels, ffi::AnyBuffer 
         numbers(at_weight, item, weight);
         p.class_weight = weight.data();
       }
-      numbers(at_scale, item, factor);
-      const xent::Coefficients k{of_b.at(item), of_c.at(item), of_l.at(item), of_zeta.at(item), of_h.at(item), factor[0]};
+      if (of_dense) {
+        target.resize(n);
+        xent::kernels().softmax_mass(p, target.data());
+      }
+      const xent::Coefficients k{of_b.at(item), of_c.at(item),    of_l.at(item),
+                                 of_zeta.at(item), of_h.at(item), mean_scale(at_mass, item, 1.0, target)};
       xent::Statistics s;
       if (per_row) s.loss = each.data();
       if (statistics) {
@@ -208,17 +229,16 @@ ffi::Error softmax(ffi::AnyBuffer logits, ffi::AnyBuffer labels, ffi::AnyBuffer 
 
 // Strides in elements of outer, class and inner axis, for each operand after the other.
 ffi::Error elementwise(ffi::AnyBuffer logits, ffi::AnyBuffer labels, ffi::AnyBuffer pos_weight, ffi::AnyBuffer class_weight,
-                       ffi::AnyBuffer sample_weight, ffi::AnyBuffer scale, ffi::Result<ffi::AnyBuffer> loss,
+                       ffi::AnyBuffer sample_weight, ffi::AnyBuffer mass, ffi::Result<ffi::AnyBuffer> loss,
                        ffi::Result<ffi::AnyBuffer> gradient, ffi::Span<const i64> sizes, ffi::Span<const i64> strides,
-                       i64 kind, ffi::Span<const double> meaning, ffi::Span<const double> factors, bool ends_only,
+                       i64 kind, ffi::Span<const double> meaning, ffi::Span<const double> factors, double repeats, bool ends_only,
                        bool has_ignore, double ignore, bool per_element, bool validate) {
   return guarded([&] {
     const i64 elements = sizes[0] * sizes[1] * sizes[2], results = i64(loss->element_count());
     const i64 items = per_element ? (elements ? results / elements : 0) : results;
     if (items == 0) return;
     const Items at[] = {{logits, items}, {labels, items}, {pos_weight, items}, {class_weight, items}, {sample_weight, items}};
-    const Items at_scale(scale, items), at_loss(loss, items), at_gradient(gradient, items);
-    std::vector<double> factor;
+    const Items at_mass(mass, items), at_loss(loss, items), at_gradient(gradient, items);
     for (i64 item = 0; item < items; ++item) {
       const auto operand = [&](const Items& o, size_t place) {
         const size_t first = 3 * place;
@@ -247,11 +267,11 @@ ffi::Error elementwise(ffi::AnyBuffer logits, ffi::AnyBuffer labels, ffi::AnyBuf
       e.gamma_pos = factors[2];
       e.gamma_neg = factors[3];
       e.clip = factors[4];
-      numbers(at_scale, item, factor);
+      const double scale = mean_scale(at_mass, item, repeats);
       const xent::Array each = per_element ? operand(at_loss, 5) : xent::Array{};
       const xent::Array into = at_gradient ? operand(at_gradient, 5) : xent::Array{};
-      const xent::Total total = xent::kernels().elementwise(e, each, into, factor[0]);
-      if (!per_element) put(at_loss, item, 0, total.sum * factor[0]);
+      const xent::Total total = xent::kernels().elementwise(e, each, into, scale);
+      if (!per_element) put(at_loss, item, 0, total.sum * scale);
       if (validate && total.bad_label) {  // nothing can be raised here; a number of ones alone is NaN
         memset(at_loss.at(item), 0xff, size_t(at_loss.bytes));
         if (at_gradient) memset(at_gradient.at(item), 0xff, size_t(at_gradient.bytes));
@@ -289,6 +309,7 @@ XLA_FFI_DEFINE_HANDLER(softmax_handler, softmax,
                            .Attr<double>("beta")
                            .Attr<bool>("has_ignore")
                            .Attr<i64>("ignore")
+                           .Attr<bool>("of_dense")
                            .Attr<bool>("per_row"));
 
 XLA_FFI_DEFINE_HANDLER(elementwise_handler, elementwise,
@@ -306,6 +327,7 @@ XLA_FFI_DEFINE_HANDLER(elementwise_handler, elementwise,
                            .Attr<i64>("kind")
                            .Attr<ffi::Span<const double>>("meaning")
                            .Attr<ffi::Span<const double>>("factors")
+                           .Attr<double>("repeats")
                            .Attr<bool>("ends_only")
                            .Attr<bool>("has_ignore")
                            .Attr<double>("ignore")

@@ -46,7 +46,8 @@ def softmax(
     axis: int,
     coefficients: dict[str, Any],
     *,
-    scale: Any,
+    mass: Any = None,
+    of_dense: bool = False,
     labels: Any = None,
     dense: Any = None,
     topk: tuple[Any, Any] | None = None,
@@ -61,7 +62,8 @@ def softmax(
 ) -> tuple[Any, ...]:
     """(loss, lse, entropy, argmax, gradient) of rows along `axis`; what is not asked for has no elements.
 
-    `coefficients`: any of b, c, l, zeta, h, a number or one a row. `scale`: of the sum and the gradient.
+    `coefficients`: any of b, c, l, zeta, h, a number or one a row. `mass`: what the rows add to the denominator of a
+    mean, by which sum and gradient are divided; with `of_dense`, times the mass of their soft targets.
     """
     shape = logits.shape
     outer, classes, inner = int(np.prod(shape[:axis])), shape[axis], int(np.prod(shape[axis + 1 :]))
@@ -90,7 +92,7 @@ def softmax(
         *((_absent(np.int32), _absent()) if topk is None else topk),
         _absent() if class_weight is None else jnp.asarray(class_weight, dtype),
         *each,
-        jnp.asarray(scale, dtype).reshape(1),
+        _absent() if mass is None else jnp.asarray(mass, dtype).reshape(-1),
         outer=np.int64(outer),
         classes=np.int64(classes),
         inner=np.int64(inner),
@@ -101,6 +103,7 @@ def softmax(
         beta=np.float64(0.0 if measure is None else measure[1]),
         has_ignore=ignore_index is not None,
         ignore=np.int64(ignore_index or 0),
+        of_dense=of_dense,
         per_row=per_row,
     )
 
@@ -122,11 +125,15 @@ def elementwise(
     *,
     pos_weight: Any = None,
     weights: list[Any],
-    scale: Any,
+    mass: Any = None,
+    repeats: float = 1.0,
     validate: bool,
     gradient: bool = False,
 ) -> tuple[Any, Any]:
-    """(loss, gradient) of single numbers; a gradient that is not asked for has no elements."""
+    """(loss, gradient) of single numbers; a gradient that is not asked for has no elements.
+
+    The sum of `mass`, times `repeats`, is the denominator of a mean.
+    """
     shape = logits.shape
     dtype = jnp.float64 if logits.dtype == jnp.float64 else jnp.float32
     factors = [None if w is None else jnp.asarray(w, dtype) for w in (pos_weight, *weights)]
@@ -156,7 +163,7 @@ def elementwise(
         logits,
         labels,
         *(_absent() if x is None else x for x in factors),
-        jnp.asarray(scale, dtype).reshape(1),
+        _absent() if mass is None else jnp.asarray(mass, dtype).reshape(-1),
         sizes=np.asarray(layouts[0][:3], np.int64),
         strides=np.asarray(strides, np.int64),
         kind=np.int64(ElementwiseLines.KINDS.index(options.kind)),
@@ -164,6 +171,7 @@ def elementwise(
         factors=np.asarray(
             [options.positive, options.negative, options.gamma_pos, options.gamma_neg, options.clip], np.float64
         ),
+        repeats=np.float64(repeats),
         ends_only=options.ends_only,
         has_ignore=options.ignore_index is not None,
         ignore=np.float64(options.ignore_index or 0.0),

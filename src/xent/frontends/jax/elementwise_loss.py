@@ -68,12 +68,9 @@ class _Call:
         logits = arrays["logits"]
         dtype = jnp.float64 if logits.dtype == jnp.float64 else jnp.float32
         labels = _labels(arrays)
-        scale: Any = 1.0
+        mass, repeats = None, 1.0
         if self.options.reduction == "mean":
-            divisor = arrays.get("normalizer", self.normalizer)
-            if divisor is None:
-                divisor = self._mass(labels, arrays.get("sample_weight"), dtype)
-            scale = jnp.where(divisor == 0, 0.0, 1.0 / jnp.where(divisor == 0, 1.0, divisor))
+            mass, repeats = self._mass(labels, arrays, dtype)
         weights = [arrays[name] for name in ("class_weight", "sample_weight") if name in arrays]
         loss, gradient = custom_calls.elementwise(
             logits,
@@ -81,19 +78,22 @@ class _Call:
             self.options,
             pos_weight=arrays.get("pos_weight"),
             weights=weights,
-            scale=scale,
+            mass=mass,
+            repeats=repeats,
             validate=self.validate,
             gradient=slopes,
         )
         return (loss,), (gradient,) if slopes else ()
 
-    def _mass(self, labels: Any, sample_weight: Any, dtype: Any) -> Any:
-        shape = self.problem.shape
-        kept = None if self.options.ignore_index is None else labels != self.options.ignore_index
-        if sample_weight is None:
-            return float(np.prod(shape)) if kept is None else jnp.sum(kept, dtype=dtype)
-        weight = jnp.broadcast_to(sample_weight.astype(dtype), shape)
-        return jnp.sum(weight if kept is None else jnp.where(kept, weight, 0.0))
+    def _mass(self, labels: Any, arrays: Arrays, dtype: Any) -> tuple[Any, float]:
+        """What elements add to the denominator of the mean, and how often each of these numbers counts."""
+        given = arrays.get("normalizer", self.normalizer)
+        if given is not None:
+            return given, 1.0
+        weight = arrays["sample_weight"].astype(dtype) if "sample_weight" in arrays else jnp.ones((), dtype)
+        if self.options.ignore_index is not None:
+            return jnp.where(labels != self.options.ignore_index, weight, 0.0), 1.0
+        return weight, int(np.prod(self.problem.shape)) / max(weight.size, 1)
 
     def reference(self, arrays: Arrays) -> Outputs:
         dtype = self.problem.accumulate

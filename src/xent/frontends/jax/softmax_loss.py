@@ -87,9 +87,6 @@ class _Call:
                 mass = jnp.where(labels == options.ignore_index, 0.0, mass)
         elif problem.target == "dense":
             target = {"dense": arrays["labels"]}
-            if options.reduction == "mean" and "normalizer" not in arrays and self.normalizer is None:
-                soft = jnp.moveaxis(arrays["labels"], problem.axis, -1).astype(dtype)
-                mass = jnp.sum(soft if v is None else soft * v.astype(dtype), axis=-1)
         else:
             indices, values = arrays["indices"], arrays["values"].astype(dtype)
             target = {"topk": (indices, values)}
@@ -102,32 +99,33 @@ class _Call:
             target["measure"] = (k.alpha, k.beta)
             of_loss["c"] = k.c
         of_loss = {name: self._per_row(x) for name, x in of_loss.items() if not (isinstance(x, float) and x == 0.0)}
-        scale: Any = 1.0
+        divisor = None  # what the rows add to the denominator of the mean
         if options.reduction == "mean":
             divisor = arrays.get("normalizer", self.normalizer)
             if divisor is None:
-                divisor = jnp.sum(s * mass * jnp.ones(problem.batch_shape, dtype))
-            scale = jnp.where(divisor == 0, 0.0, 1.0 / jnp.where(divisor == 0, 1.0, divisor))
+                divisor = s * mass * jnp.ones(problem.batch_shape, dtype)
+                target["of_dense"] = problem.target == "dense"
         per_row = options.reduction == "none"
 
         if self.function is not None:
-            nll = custom_calls.softmax(logits, problem.axis, {"b": 1.0}, scale=1.0, per_row=True, **of_rows, **target)[
-                0
-            ]
+            nll = custom_calls.softmax(logits, problem.axis, {"b": 1.0}, per_row=True, **of_rows, **target)[0]
             weight = k.b * jnp.where(mass == 0, 0.0, 1.0)
             loss, slope = (jnp.where(weight == 0, 0.0, weight * part) for part in self.function(jnp, nll))
-            value = loss if per_row else jnp.sum(loss) * scale
+            value = loss if per_row else jnp.sum(loss)
+            if divisor is not None:
+                total = jnp.sum(divisor)
+                value = jnp.where(total == 0, 0.0, value / jnp.where(total == 0, 1.0, total))
             if not slopes:
                 return (value.astype(dtype),), ()
             of_nll = {"b": self._per_row(slope)}
-            out = custom_calls.softmax(logits, problem.axis, of_nll, scale=scale, gradient=True, **of_rows, **target)
+            out = custom_calls.softmax(logits, problem.axis, of_nll, mass=divisor, gradient=True, **of_rows, **target)
             return (value.astype(dtype),), (out[-1],)
 
         loss, lse, entropy, argmax, gradient = custom_calls.softmax(
             logits,
             problem.axis,
             of_loss,
-            scale=scale,
+            mass=divisor,
             per_row=per_row,
             statistics=self.return_stats,
             gradient=slopes,
@@ -140,7 +138,7 @@ class _Call:
         if not slopes:
             return outputs, ()
         more = [
-            custom_calls.softmax(logits, problem.axis, {name: 1.0}, scale=1.0, gradient=True, **of_rows, **target)[-1]
+            custom_calls.softmax(logits, problem.axis, {name: 1.0}, gradient=True, **of_rows, **target)[-1]
             for name in ("l", "h")
         ]
         return outputs, (gradient, *more)
