@@ -66,86 +66,87 @@ class _Call:
         )
 
     def on_xla(self, arrays: Arrays, slopes: bool) -> tuple[Outputs, Outputs]:
-        problem, options = self.problem, self.options
-        logits = arrays["logits"]
-        dtype = jnp.float64 if problem.accumulate == "float64" else jnp.float32
-        v = arrays.get("class_weight")
-        s = arrays.get("sample_weight", 1.0)
-        of_rows: dict[str, Any] = {
-            "temperature": options.temperature,
-            "softcap": options.softcap,
-            "class_weight": None if v is None else v.astype(dtype),
-        }
-        label_weight = mass = jnp.ones(problem.batch_shape, dtype)
-        target: dict[str, Any] = {}
-        if problem.target == "index":
-            labels = arrays["labels"]
-            target = {"labels": labels, "ignore_index": options.ignore_index}
-            if v is not None:
-                label_weight = mass = jnp.take(v.astype(dtype), labels, mode="clip")
-            if options.ignore_index is not None:
-                mass = jnp.where(labels == options.ignore_index, 0.0, mass)
-        elif problem.target == "dense":
-            target = {"dense": arrays["labels"]}
-        else:
-            indices, values = arrays["indices"], arrays["values"].astype(dtype)
-            target = {"topk": (indices, values)}
-            mass = jnp.sum(values if v is None else values * jnp.take(v.astype(dtype), indices, mode="clip"), axis=-1)
-        k = softmax_coefficients(
-            options, problem.target, problem.classes, sample_weight=s, label_weight=1.0 if v is None else label_weight
-        )
-        of_loss = {"b": k.b, "zeta": k.zeta} if problem.target == "index" else {"zeta": k.zeta}
-        if uses_measure(options, problem.target):
-            target["measure"] = (k.alpha, k.beta)
-            of_loss["c"] = k.c
-        of_loss = {name: self._per_row(x) for name, x in of_loss.items() if not (isinstance(x, float) and x == 0.0)}
-        divisor = None  # what the rows add to the denominator of the mean
-        if options.reduction == "mean":
-            divisor = arrays.get("normalizer", self.normalizer)
-            if divisor is None:
-                divisor = s * mass * jnp.ones(problem.batch_shape, dtype)
-                target["of_dense"] = problem.target == "dense"
-        per_row = options.reduction == "none"
+        options = self.options
+        target = self._rows(arrays)
 
+        def rows(coefficients: dict[str, Any], **wanted: Any) -> tuple[Any, ...]:
+            return custom_calls.softmax(arrays["logits"], self.problem.axis, coefficients, **target, **wanted)
+
+        k, mass, weighted = self._coefficients(arrays)
+        mean: dict[str, Any] = {}
+        if options.reduction == "mean":
+            given = arrays.get("normalizer", self.normalizer)
+            mean = {"mass": mass, "of_dense": weighted} if given is None else {"mass": given}
+        per_row = options.reduction == "none"
         if self.function is not None:
-            nll = custom_calls.softmax(logits, problem.axis, {"b": 1.0}, per_row=True, **of_rows, **target)[0]
-            weight = k.b * jnp.where(mass == 0, 0.0, 1.0)
+            nll = rows({"b": 1.0}, per_row=True)[0]
+            weight = k["b"] * jnp.where(mass == 0, 0.0, 1.0)
             loss, slope = (jnp.where(weight == 0, 0.0, weight * part) for part in self.function(jnp, nll))
             value = loss if per_row else jnp.sum(loss)
-            if divisor is not None:
-                total = jnp.sum(divisor)
+            if mean:
+                total = jnp.sum(mean["mass"])
                 value = jnp.where(total == 0, 0.0, value / jnp.where(total == 0, 1.0, total))
-            if not slopes:
-                return (value.astype(dtype),), ()
-            of_nll = {"b": self._per_row(slope)}
-            out = custom_calls.softmax(logits, problem.axis, of_nll, mass=divisor, gradient=True, **of_rows, **target)
-            return (value.astype(dtype),), (out[-1],)
-
-        loss, lse, entropy, argmax, gradient = custom_calls.softmax(
-            logits,
-            problem.axis,
-            of_loss,
-            mass=divisor,
-            per_row=per_row,
-            statistics=self.return_stats,
-            gradient=slopes,
-            **of_rows,
-            **target,
+            value = NAMESPACE.astype(value, self.problem.accumulate)
+            return (value,), (rows({"b": slope}, gradient=True, **mean)[-1],) if slopes else ()
+        loss, lse, entropy, argmax, gradient = rows(
+            k, per_row=per_row, statistics=self.return_stats, gradient=slopes, **mean
         )
         if not self.return_stats:
             return (loss,), (gradient,) if slopes else ()
+        more = [rows({name: 1.0}, gradient=True)[-1] for name in ("l", "h")] if slopes else []
         outputs = (loss, lse, entropy, argmax.astype(_index_dtype()))
-        if not slopes:
-            return outputs, ()
-        more = [
-            custom_calls.softmax(logits, problem.axis, {name: 1.0}, gradient=True, **of_rows, **target)[-1]
-            for name in ("l", "h")
-        ]
-        return outputs, (gradient, *more)
+        return outputs, (gradient, *more) if slopes else ()
 
-    def _per_row(self, x: Any) -> Any:
-        """A coefficient as one number, or one a row."""
-        return jnp.broadcast_to(x, self.problem.batch_shape) if jnp.ndim(x) else x
+    def _rows(self, arrays: Arrays) -> dict[str, Any]:
+        """Targets and transforms of the rows, as the custom call takes them."""
+        options, target = self.options, self.problem.target
+        rows: dict[str, Any] = {"temperature": options.temperature, "softcap": options.softcap}
+        if "class_weight" in arrays:
+            rows["class_weight"] = arrays["class_weight"]
+        if target == "index":
+            rows |= {"labels": arrays["labels"], "ignore_index": options.ignore_index}
+        elif target == "dense":
+            rows["dense"] = arrays["labels"]
+        else:
+            rows["topk"] = arrays["indices"], NAMESPACE.astype(arrays["values"], self.problem.accumulate)
+        if uses_measure(options, target):
+            k = softmax_coefficients(options, target, self.problem.classes)
+            rows["measure"] = k.alpha, k.beta
+        return rows
+
+    def _coefficients(self, arrays: Arrays) -> tuple[dict[str, Any], Any, bool]:
+        """Coefficients of the rows' losses; what each row adds to the denominator of the mean; and whether that is to
+        be multiplied with the mass of its soft targets."""
+        problem, options, dtype = self.problem, self.options, self.problem.accumulate
+        v, s = (NAMESPACE.astype(arrays[name], dtype) if name in arrays else None for name in _WEIGHTS)
+        label_weight: Any = 1.0
+        mass = jnp.ones(problem.batch_shape, jax.dtypes.canonicalize_dtype(dtype))
+        if problem.target == "index":
+            labels = arrays["labels"]
+            if v is not None:
+                label_weight = mass = NAMESPACE.take(v, labels)
+            if options.ignore_index is not None:
+                mass = jnp.where(labels == options.ignore_index, 0.0, mass)
+        elif problem.target == "topk":
+            values = NAMESPACE.astype(arrays["values"], dtype)
+            mass = jnp.sum(values if v is None else values * NAMESPACE.take(v, arrays["indices"]), axis=-1)
+        k = softmax_coefficients(
+            options,
+            problem.target,
+            problem.classes,
+            sample_weight=1.0 if s is None else s,
+            label_weight=label_weight,
+        )
+        of_loss = {"b": k.b, "c": k.c if uses_measure(options, problem.target) else 0.0, "zeta": k.zeta}
+        return (
+            {
+                name: jnp.broadcast_to(x, problem.batch_shape) if jnp.ndim(x) else x
+                for name, x in of_loss.items()
+                if not (isinstance(x, float) and x == 0.0)
+            },
+            mass if s is None else s * mass,
+            problem.target == "dense",
+        )
 
     def reference(self, arrays: Arrays) -> Outputs:
         problem = self.problem
@@ -180,6 +181,9 @@ def _checked(indices: Any, values: Any, classes: int) -> Any:
     bad = jnp.any((indices < 0) | (indices >= classes), axis=-1)
     bad = bad | jnp.any(ordered[..., 1:] == ordered[..., :-1], axis=-1)
     return jnp.where(bad[..., None], jnp.nan, values)
+
+
+_WEIGHTS = ("class_weight", "sample_weight")
 
 
 def _index_dtype() -> Any:
