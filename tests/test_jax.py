@@ -1,11 +1,10 @@
-"""JAX: the kernels' own bits in eager mode, their accuracy under jit, every transformation, bad input."""
+"""JAX: the kernels' accuracy under jit, every transformation, bad input. Eager bits are in test_same_bits.py."""
 
 from __future__ import annotations
 
-import contextlib
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import elementwise_cases
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 import registry
 import torch
+from frameworks import ELEMENTWISE, SOFTMAX, elementwise_batch, identifier, on_jax, softmax_batch
 
 import xent
 from xent.frontends.jax import custom_calls
@@ -22,92 +22,16 @@ from xent.frontends.jax import custom_calls
 # torch's forward mode warns of torch.jit.script, which it uses itself
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
 
-SHAPES = (((7,), 13, -1), ((5,), 1001, -1), ((2, 5), 33, 1))
-ELEMENT_SHAPES = ((7, 13), (3, 1001), ())
-
-
-@contextlib.contextmanager
-def wide_for(dtype: str) -> Iterator[None]:
-    """JAX has float64 only where it is asked to."""
-    with jax.enable_x64(dtype == "float64"):
-        yield
-
-
-def jax_labels(labels: Any) -> Any:
-    if isinstance(labels, tuple):
-        return xent.TopK(*(jnp.asarray(x) for x in labels))
-    return jnp.asarray(labels)
-
-
-def on_jax(batch: Any, upstream: Any = 1.0, *, compiled: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """Loss and gradient of xent on JAX's arrays, with an upstream gradient."""
-    function = getattr(xent, getattr(batch, "function", "softmax_cross_entropy"))
-    options = {k: jnp.asarray(v) if isinstance(v, np.ndarray) else v for k, v in batch.options.items()}
-    labels = jax_labels(batch.labels)
-
-    def pull(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
-        loss, back = jax.vjp(lambda x: function(x, labels, **options), logits)
-        return loss, back(jnp.broadcast_to(jnp.asarray(upstream, loss.dtype), loss.shape))[0]
-
-    loss, gradient = (jax.jit(pull) if compiled else pull)(jnp.asarray(batch.logits))
-    return np.asarray(loss), np.asarray(gradient)
-
-
-def made(name: str, shape: Any, dtype: str = "float32") -> Any:
-    batch, classes, axis = shape
-    return registry.make_batch(registry.CASE_BY_NAME[name], batch, classes, dtype=dtype, axis=axis)
-
-
-SOFTMAX = [
-    (name, shape, dtype) for name in registry.CASE_BY_NAME for shape in SHAPES for dtype in ("float32", "float64")
-]
-SOFTMAX += [(name, SHAPES[0], dtype) for name in registry.CASE_BY_NAME for dtype in ("bfloat16", "float16")]
-ELEMENTWISE = [
-    (name, shape, dtype)
-    for name, case in elementwise_cases.CASE_BY_NAME.items()
-    for shape in ELEMENT_SHAPES
-    for dtype in registry.DTYPES
-    if shape or not (case.class_weight or case.sample_weight or case.pos_weight == "class")
-]
-
-
-def identifier(value: Any) -> str:
-    return "x".join(map(str, value)).replace(", ", "-") if isinstance(value, tuple) else str(value)
-
-
-@pytest.mark.parametrize(("name", "shape", "dtype"), SOFTMAX, ids=identifier)
-def test_eager_results_are_numpys_to_the_bit(name: str, shape: Any, dtype: str) -> None:
-    batch = made(name, shape, dtype)
-    with wide_for(dtype):
-        loss, gradient = on_jax(batch)
-        rows, _ = on_jax(batch.but(reduction="none", normalizer=None))
-    value, slope = registry.on_numpy(batch)
-    assert (loss.dtype, gradient.dtype) == (value.dtype, slope.dtype)
-    assert loss.tobytes() == value.tobytes()
-    assert gradient.tobytes() == slope.tobytes()
-    assert rows.tobytes() == registry.value_on_numpy(batch, reduction="none", normalizer=None).tobytes()
-
-
-@pytest.mark.parametrize(("name", "shape", "dtype"), ELEMENTWISE, ids=identifier)
-def test_eager_elementwise_results_are_numpys_to_the_bit(name: str, shape: Any, dtype: str) -> None:
-    batch = elementwise_cases.make_batch(elementwise_cases.CASE_BY_NAME[name], shape, dtype=dtype)
-    with wide_for(dtype):
-        loss, gradient = on_jax(batch)
-    value, slope = elementwise_cases.on_numpy(batch)
-    assert loss.tobytes() == np.asarray(value).tobytes()
-    assert gradient.tobytes() == np.asarray(slope).tobytes()
-
 
 @pytest.mark.parametrize("reduction", ["mean", "none"])
 @pytest.mark.parametrize(("name", "shape", "dtype"), SOFTMAX[::3], ids=identifier)
 def test_compiled_results_are_no_further_from_the_truth_than_torchs(
     name: str, shape: Any, dtype: str, reduction: str
 ) -> None:
-    batch = made(name, shape, dtype)
+    batch = softmax_batch(name, shape, dtype)
     if reduction == "none":
         batch = batch.but(reduction=reduction, normalizer=None)
-    with wide_for(dtype):
-        found = on_jax(batch, 0.37, compiled=True)
+    found = on_jax(batch, 0.37, compiled=True)
     upstream = np.full(found[0].shape, 0.37, found[0].dtype)
     registry.assert_no_worse(
         batch, found, registry.rival(batch, upstream), registry.truth_of(batch, upstream), "compiled"
@@ -119,11 +43,10 @@ def test_compiled_results_are_no_further_from_the_truth_than_torchs(
 def test_compiled_elementwise_results_are_no_further_from_the_truth_than_torchs(
     name: str, shape: Any, dtype: str, reduction: str
 ) -> None:
-    batch = elementwise_cases.make_batch(elementwise_cases.CASE_BY_NAME[name], shape, dtype=dtype)
+    batch = elementwise_batch(name, shape, dtype)
     if reduction == "none":
         batch = batch.but(reduction=reduction, normalizer=None)
-    with wide_for(dtype):
-        found = on_jax(batch, 0.37, compiled=True)
+    found = on_jax(batch, 0.37, compiled=True)
     upstream = np.full(found[0].shape, 0.37, found[0].dtype)
     exact = elementwise_cases.truth_of(batch, upstream)
     elementwise_cases.assert_no_worse(batch, found, elementwise_cases.rival(batch, upstream), exact, "compiled")

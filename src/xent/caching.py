@@ -18,16 +18,16 @@ def tracing() -> bool:
 
 
 def remember(function: Function) -> Function:
-    """The function with a cache of its results by the value and type of its positional arguments."""
+    """The function with a cache of its results by the value and type of its arguments."""
     memory = lru_cache(maxsize=4096, typed=True)(function)
 
     @wraps(function)
-    def call(*args: Any) -> Any:
+    def call(*args: Any, **kwargs: Any) -> Any:
         if tracing():
-            return function(*args)
+            return function(*args, **kwargs)
         try:
-            return memory(*args)
+            return memory(*args, **kwargs)
         except TypeError:  # an argument that cannot be looked up, or a mistake: the function says which
-            return function(*args)
+            return function(*args, **kwargs)
 
     return call  # type: ignore[return-value]

@@ -158,6 +158,7 @@ def _mark(name: str, value: Any) -> float:
     return mark
 
 
+@remember
 def sigmoid_options(
     label_smoothing: Any = 0.0,
     ignore_index: Any = None,
@@ -195,6 +196,7 @@ def sigmoid_options(
     )
 
 
+@remember
 def signed_options(reduction: Any = "mean") -> ElementwiseOptions:
     """Checked options of the logistic loss of labels in {-1, 1}."""
     return ElementwiseOptions(
@@ -202,6 +204,7 @@ def signed_options(reduction: Any = "mean") -> ElementwiseOptions:
     )
 
 
+@remember
 def pinball_options(over: Any, under: Any, reduction: Any = "mean") -> ElementwiseOptions:
     """Checked options of the pinball loss.
 

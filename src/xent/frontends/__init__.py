@@ -15,6 +15,7 @@ _FRONTENDS = {
     "torch": "torch",
     "jax": "jax",
     "jaxlib": "jax",
+    "tensorflow": "tensorflow",
 }
 _by_type: dict[type, ModuleType] = {}
 
@@ -28,20 +29,24 @@ def frontend_for(array: Any, argument: str = "logits") -> ModuleType:
     kind = type(array)
     found = _by_type.get(kind)
     if found is None:
-        for base in kind.__mro__:
-            name = _FRONTENDS.get(base.__module__.partition(".")[0])
-            if name is not None and (base.__module__ != "builtins" or base in (list, tuple, int, float)):
-                break
-        else:
+        roots = [_root(base) for base in kind.__mro__]
+        names = [_FRONTENDS[root] for root in roots if root in _FRONTENDS]
+        if not names:
             raise type_error(
                 argument,
-                "an array of NumPy, PyTorch or JAX",
+                "an array of NumPy, PyTorch, JAX or TensorFlow",
                 f"{kind.__module__}.{kind.__qualname__}",
                 "Convert it, for example with numpy.asarray.",
             )
-        found = _imported(name)
+        found = _imported(names[0])
         _by_type[kind] = found
     return found
+
+
+def _root(kind: type) -> str:
+    """The root module of a type; of Python's own only those that NumPy reads as numbers."""
+    root = kind.__module__.partition(".")[0]
+    return "" if root == "builtins" and kind not in (list, tuple, int, float) else root
 
 
 def _imported(name: str) -> ModuleType:
@@ -54,6 +59,10 @@ def _imported(name: str) -> ModuleType:
         from . import jax
 
         return jax
+    if name == "tensorflow":
+        from . import tensorflow
+
+        return tensorflow
     from . import numpy
 
     return numpy

@@ -142,6 +142,14 @@ def softmax_cross_entropy(
     return reduced(xp, options.reduction, loss, kept, normalizer), stats
 
 
+def topk_or_nan(xp: Any, indices: Any, values: Any, classes: int) -> Any:
+    """Masses of top-k targets; NaN in a row with a class out of range or twice, where nothing can be raised."""
+    ordered = xp.sort(indices, axis=-1)
+    bad = xp.any((indices < 0) | (indices >= classes), axis=-1)
+    bad = bad | xp.any(ordered[..., 1:] == ordered[..., :-1], axis=-1)
+    return xp.where(xp.expand_dims(bad, -1), xp.nan * xp.ones_like(values), values)
+
+
 def softplus(xp: Any, x: Any) -> Any:
     """log(1 + e^x): derivatives of any order are right, at 0 and at inf."""
     small = xp.abs(x) < 1
@@ -173,6 +181,16 @@ def loss_of_negative(xp: Any, options: ElementwiseOptions, x: Any) -> Any:
     loss = -(p**options.gamma_neg) * xp.log(xp.exp(-up) + options.clip)
     # NaN is not above the clip, and must not vanish
     return xp.where(live, loss, xp.where(x == x, xp.zeros_like(x), x))
+
+
+def labels_or_nan(xp: Any, options: ElementwiseOptions, labels: Any) -> Any:
+    """The labels, NaN where they are not what they must be, where nothing can be raised."""
+    fine = (labels >= options.low) & (labels <= options.high)
+    if options.ends_only:
+        fine = (labels == options.low) | (labels == options.high)
+    if options.ignore_index is not None:
+        fine = fine | (labels == options.ignore_index)
+    return xp.where(fine, labels, xp.nan * xp.ones_like(labels))
 
 
 def elementwise_loss(

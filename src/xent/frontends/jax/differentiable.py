@@ -68,9 +68,15 @@ def _run(call: Call, arrays: Arrays, slopes: bool) -> tuple[Outputs, Outputs]:
     )
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(0,))
 def evaluate(call: Call, arrays: Arrays) -> Outputs:
     """The outputs of a call."""
+    if any(is_traced(x) for x in arrays.values()):
+        return _differentiable(call, arrays)
+    return _run(call, arrays, False)[0]  # nothing is differentiated: spares the machinery
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _differentiable(call: Call, arrays: Arrays) -> Outputs:
     return _run(call, arrays, False)[0]
 
 
@@ -84,7 +90,7 @@ def _curvature(call: Call, primals: Any, tangents: Any) -> Any:
     return jax.jvp(lambda a: _reference(call, a, True), primals, tangents)
 
 
-@partial(evaluate.defjvp, symbolic_zeros=True)
+@partial(_differentiable.defjvp, symbolic_zeros=True)
 def _derivative(call: Call, primals: tuple[Arrays], tangents: tuple[Arrays]) -> Any:
     arrays = primals[0]
     moving = {name: t for name, t in tangents[0].items() if type(t) is not SymbolicZero}

@@ -97,13 +97,9 @@ class _Call:
 
     def reference(self, arrays: Arrays) -> Outputs:
         dtype = self.problem.accumulate
-        labels = _labels(arrays)
-        if self.validate and "labels" in arrays:
-            o = self.options
-            fine = (labels == o.low) | (labels == o.high) if o.ends_only else (labels >= o.low) & (labels <= o.high)
-            if o.ignore_index is not None:
-                fine = fine | (labels == o.ignore_index)
-            labels = jnp.where(fine, NAMESPACE.astype(labels, dtype), jnp.nan)
+        labels = NAMESPACE.astype(_labels(arrays), dtype)
+        if self.validate:
+            labels = reference.labels_or_nan(NAMESPACE, self.options, labels)
         wide = {name: NAMESPACE.astype(x, dtype) for name, x in arrays.items() if name not in ("classes", "starts")}
         weight = None
         for name in ("class_weight", "sample_weight"):
@@ -113,7 +109,7 @@ class _Call:
             NAMESPACE,
             self.options,
             wide["logits"],
-            NAMESPACE.astype(labels, dtype),
+            labels,
             pos_weight=wide.get("pos_weight"),
             weight=weight,
             mass=wide.get("sample_weight"),

@@ -157,7 +157,10 @@ class _Call:
         }
         labels: Any = wide.get("labels")
         if problem.target == "topk":
-            labels = (wide["indices"], _checked(wide["indices"], wide["values"], problem.classes))
+            labels = (
+                wide["indices"],
+                reference.topk_or_nan(NAMESPACE, wide["indices"], wide["values"], problem.classes),
+            )
         loss, stats = reference.softmax_cross_entropy(
             NAMESPACE,
             problem,
@@ -173,14 +176,6 @@ class _Call:
         if not self.return_stats:
             return (loss,)
         return loss, stats.lse, stats.entropy, stats.argmax.astype(_index_dtype())
-
-
-def _checked(indices: Any, values: Any, classes: int) -> Any:
-    """Masses of top-k targets, NaN in a row with a class out of range or twice."""
-    ordered = jnp.sort(indices, axis=-1)
-    bad = jnp.any((indices < 0) | (indices >= classes), axis=-1)
-    bad = bad | jnp.any(ordered[..., 1:] == ordered[..., :-1], axis=-1)
-    return jnp.where(bad[..., None], jnp.nan, values)
 
 
 _WEIGHTS = ("class_weight", "sample_weight")

@@ -280,7 +280,7 @@ class _QuickCall(_Call):
         return super().vjp(logits, upstream, out)
 
 
-_ready: dict[Any, ElementwiseLoss] = {}
+_ready: dict[Any, tuple[ElementwiseOptions, ElementwiseLoss]] = {}
 
 
 def _quick_call(
@@ -290,9 +290,9 @@ def _quick_call(
         return None
     if labels.requires_grad or not (logits.is_contiguous() and labels.is_contiguous()):
         return None
-    key = (options, logits.numel(), logits.dtype, labels.dtype, validate)
-    ready = _ready.get(key)
-    if ready is None:
+    key = (id(options), logits.numel(), logits.dtype, labels.dtype, validate)
+    found = _ready.get(key)
+    if found is None or found[0] is not options:
         small = 0 < logits.numel() * logits.itemsize < POOLED_BYTES
         if not small or options.reduction == "none" or options.ignore_index is not None:
             return None
@@ -308,8 +308,8 @@ def _quick_call(
         )
         if len(_ready) >= 1024:
             _ready.clear()
-        _ready[key] = ready
-    return _QuickCall(logits, labels, options, names[1], ready)
+        _ready[key] = found = (options, ready)
+    return _QuickCall(logits, labels, options, names[1], found[1])
 
 
 def elementwise_loss(
