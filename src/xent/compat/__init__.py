@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-_LIBRARIES = ("torch",)
+_LIBRARIES = ("keras", "torch")
 
 
 def __getattr__(name: str) -> Any:

@@ -198,7 +198,7 @@ class _Namespace:
 
     @staticmethod
     def logaddexp(x: Any, y: Any) -> Any:
-        return y + tf.math.softplus(x - y)
+        return tf.reduce_logsumexp([x, y], 0)
 
     @staticmethod
     def argmax(x: Any, axis: int) -> Any:

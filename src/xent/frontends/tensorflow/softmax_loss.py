@@ -143,12 +143,9 @@ def softmax_cross_entropy(
     if statistics is not None:
         results += [tensor_of(statistics.lse), tensor_of(statistics.entropy)]
     if wants:
-        by_reference: list[_Reference] = []
 
         def in_operations(x: Any) -> list[Any]:
-            if not by_reference:
-                by_reference.append(_Reference(logits, labels, options, **arguments))
-            loss, stats = by_reference[0](x)
+            loss, stats = _Reference(logits, labels, options, **arguments)(x)
             return [loss, stats.lse, stats.entropy][: len(results)]
 
         differentiable(logits, results, call.vjp, in_operations, gradient)
