@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-_LIBRARIES = ("keras", "torch")
+_LIBRARIES = ("keras", "optax", "torch")
 
 
 def __getattr__(name: str) -> Any:

@@ -6,9 +6,13 @@ import warnings
 from typing import Any
 
 import keras
-import xent
 from keras import ops
+from keras.losses import binary_crossentropy as _binary_of_probabilities
+from keras.losses import binary_focal_crossentropy as _binary_focal_of_probabilities
+from keras.losses import categorical_focal_crossentropy as _focal_of_probabilities
 from keras.src.backend.common.masking import set_keras_mask  # how Keras' own loss tells which rows count
+
+import xent
 
 from ...errors import type_error
 
@@ -167,10 +171,8 @@ def binary_crossentropy(
     y_pred = _predictions(y_pred)
     y_true = ops.cast(y_true, y_pred.dtype)
     if not from_logits:
-        return keras.losses.binary_crossentropy(y_true, y_pred, label_smoothing=label_smoothing, axis=axis)
-    loss = xent.sigmoid_cross_entropy(
-        y_pred, y_true, label_smoothing=label_smoothing, reduction="none", validate=False
-    )
+        return _binary_of_probabilities(y_true, y_pred, label_smoothing=label_smoothing, axis=axis)
+    loss = xent.sigmoid_cross_entropy(y_pred, y_true, label_smoothing=label_smoothing, reduction="none", validate=False)
     return ops.cast(ops.mean(loss, axis=axis), y_pred.dtype)
 
 
@@ -213,7 +215,7 @@ def binary_focal_crossentropy(
     y_pred = _predictions(y_pred)
     y_true = ops.cast(y_true, y_pred.dtype)
     if not from_logits:
-        return keras.losses.binary_focal_crossentropy(
+        return _binary_focal_of_probabilities(
             y_true, y_pred, apply_class_balancing, alpha, gamma, label_smoothing=label_smoothing, axis=axis
         )
     t = _smoothed(y_true, label_smoothing, 2)
@@ -261,7 +263,7 @@ def categorical_focal_crossentropy(
     y_true = ops.cast(y_true, y_pred.dtype)
     if not from_logits:
         smoothed = _smoothed(y_true, label_smoothing, y_pred.shape[axis])
-        return keras.losses.categorical_focal_crossentropy(smoothed, y_pred, alpha, gamma, axis=axis)
+        return _focal_of_probabilities(smoothed, y_pred, alpha, gamma, axis=axis)
     t = _smoothed(y_true, label_smoothing, y_pred.shape[axis])
     log_p = xent.log_softmax(y_pred, axis)
     surprise = ops.where(ops.equal(t, 0), ops.zeros_like(log_p), -log_p)  # a class without mass adds 0

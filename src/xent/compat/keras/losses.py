@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import keras
@@ -14,7 +13,7 @@ _serializable = keras.saving.register_keras_serializable(package="xent")
 
 @_serializable
 class CategoricalCrossentropy(keras.losses.CategoricalCrossentropy):
-    """`keras.losses.CategoricalCrossentropy`: the cross-entropy of distributions, as `categorical_crossentropy`.
+    """`keras.losses.CategoricalCrossentropy`: of distributions, as `categorical_crossentropy`.
 
     Example:
         >>> import numpy as np
@@ -33,14 +32,15 @@ class _OfClassIds(keras.losses.Loss):
     """A loss whose labels are class ids, which `Loss.__call__` would round to the dtype of the loss."""
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
-        knowing = copy.copy(self)
+        knowing = object.__new__(type(self))  # copy.copy would go through the configuration, which has no dtype
+        vars(knowing).update(vars(self))
         knowing.call = lambda _, predictions: self.call(y_true, predictions)
         return super(_OfClassIds, knowing).__call__(y_pred, y_pred, sample_weight)
 
 
 @_serializable
 class SparseCategoricalCrossentropy(_OfClassIds, keras.losses.SparseCategoricalCrossentropy):
-    """`keras.losses.SparseCategoricalCrossentropy`: the cross-entropy of class ids, as `sparse_categorical_crossentropy`.
+    """`keras.losses.SparseCategoricalCrossentropy`: of class ids, as `sparse_categorical_crossentropy`.
 
     Example:
         >>> import numpy as np

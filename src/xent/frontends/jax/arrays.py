@@ -67,8 +67,8 @@ class _Namespace:
         return jnp.arange(n)
 
     @staticmethod
-    def ones(shape: Any, dtype: Any = None, device: Any = None) -> Any:
-        return jnp.ones(shape, dtype)
+    def flatten(x: Any, start: int) -> Any:
+        return jnp.reshape(x, (*x.shape[:start], -1))
 
     @staticmethod
     def shape(x: Any) -> tuple[int, ...]:

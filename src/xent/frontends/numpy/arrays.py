@@ -90,6 +90,10 @@ class _Namespace:
         return x
 
     @staticmethod
+    def flatten(x: Any, start: int) -> Any:
+        return np.reshape(x, (*x.shape[:start], -1))
+
+    @staticmethod
     def shape(x: Any) -> Shape:
         return np.shape(x)
 

@@ -169,6 +169,8 @@ _NAMES = {
     "abs": tf.abs,
     "all": tf.reduce_all,
     "any": tf.reduce_any,
+    "asarray": tf.convert_to_tensor,
+    "broadcast_to": tf.broadcast_to,
     "exp": tf.exp,
     "expand_dims": tf.expand_dims,
     "expm1": tf.math.expm1,
@@ -177,6 +179,7 @@ _NAMES = {
     "log1p": tf.math.log1p,
     "maximum": tf.maximum,
     "ones_like": tf.ones_like,
+    "permute_dims": tf.transpose,
     "sort": tf.sort,
     "stop_gradient": tf.stop_gradient,
     "sum": tf.reduce_sum,
@@ -195,6 +198,10 @@ class _Namespace:
         if name in _NAMES:
             return _NAMES[name]
         raise AttributeError(f"TensorFlow's namespace has no {name}")
+
+    @staticmethod
+    def flatten(x: Any, start: int) -> Any:
+        return tf.reshape(x, tf.concat([tf.shape(x)[:start], [-1]], 0))
 
     @staticmethod
     def logaddexp(x: Any, y: Any) -> Any:

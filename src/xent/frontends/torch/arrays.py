@@ -63,7 +63,8 @@ class _Namespace:
     exp, log, log1p, expm1, tanh, abs = torch.exp, torch.log, torch.log1p, torch.expm1, torch.tanh, torch.abs
     logaddexp, maximum, isfinite = torch.logaddexp, torch.maximum, torch.isfinite
     where, sum, all, argmax, take = torch.where, torch.sum, torch.all, torch.argmax, torch.take
-    arange, ones = torch.arange, torch.ones
+    arange, any, asarray, broadcast_to = torch.arange, torch.any, torch.as_tensor, torch.broadcast_to
+    permute_dims, flatten = torch.permute, torch.flatten
     zeros_like, ones_like = torch.zeros_like, torch.ones_like
     expand_dims = torch.unsqueeze
     stop_gradient = torch.detach
