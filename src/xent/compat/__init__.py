@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-_LIBRARIES = ("keras", "optax", "torch")
+_LIBRARIES = ("keras", "optax", "tf", "torch")
 
 
 def __getattr__(name: str) -> Any:

@@ -33,7 +33,7 @@ class _OfClassIds(keras.losses.Loss):
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         knowing = object.__new__(type(self))  # copy.copy would go through the configuration, which has no dtype
-        vars(knowing).update(vars(self))
+        knowing.__dict__.update(self.__dict__)
         knowing.call = lambda _, predictions: self.call(y_true, predictions)
         return super(_OfClassIds, knowing).__call__(y_pred, y_pred, sample_weight)
 

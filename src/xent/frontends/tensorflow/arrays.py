@@ -200,6 +200,11 @@ class _Namespace:
         raise AttributeError(f"TensorFlow's namespace has no {name}")
 
     @staticmethod
+    def invalid_argument(message: str) -> Exception:
+        """What TensorFlow's operations raise."""
+        return tf.errors.InvalidArgumentError(None, None, message)  # type: ignore[no-any-return]
+
+    @staticmethod
     def flatten(x: Any, start: int) -> Any:
         return tf.reshape(x, tf.concat([tf.shape(x)[:start], [-1]], 0))
 

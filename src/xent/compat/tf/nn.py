@@ -1,0 +1,390 @@
+"""`tf.nn`: losses of each row or element, in the dtype of the logits, labels first."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ...api import log_softmax as _log_softmax
+from ...api import sigmoid as _sigmoid
+from ...api import sigmoid_cross_entropy, softmax_cross_entropy
+from ...api import softmax as _softmax
+from ...problem import LOGIT_DTYPES
+from ..arrays import namespace_of
+from .errors import invalid_argument, listed
+
+_TF_NAMES = {"float16": "half", "float32": "float", "float64": "double"}
+
+
+def _logits(xp: Any, logits: Any) -> Any:
+    """Logits of a dtype that TensorFlow's operations take."""
+    z = xp.asarray(logits)
+    name = xp.dtype_name(z)
+    if name not in LOGIT_DTYPES:
+        raise invalid_argument(
+            xp,
+            f"Value for attr 'T' of {name} is not in the list of allowed values: half, bfloat16, float, double. "
+            "Convert the logits to a float dtype.",
+        )
+    return z
+
+
+def _both(name: str, labels: Any, logits: Any) -> None:
+    if labels is None or logits is None:
+        received = f"Received: labels={labels} and logits={logits}"
+        raise ValueError(f"Both `labels` and `logits` must be provided for {name}{received}")
+
+
+def _activation(function: Any, logits: Any, axis: int | None, dim: int | None) -> Any:
+    xp = namespace_of(logits)
+    z = _logits(xp, logits)
+    at = axis if axis is not None else dim if dim is not None else -1
+    if not -z.ndim <= at < z.ndim:
+        raise invalid_argument(
+            xp,
+            f"`dim` must be in the range [{-z.ndim}, {z.ndim}) where {z.ndim} is the number of dimensions in the "
+            f"input. Received: dim={at}",
+        )
+    return function(z, at)
+
+
+def softmax(logits: Any, axis: int | None = None, name: str | None = None, dim: int | None = None) -> Any:
+    """Probabilities `exp z_k / Σ exp z_j`.
+
+    Args:
+        logits: z, of a float dtype.
+        axis: the class axis; None for the last. `dim` is its name in TensorFlow 1.
+        name: ignored.
+
+    Returns:
+        An array of the shape and dtype of the logits, computed in float32 at least (TensorFlow: in the dtype itself).
+
+    Raises:
+        InvalidArgumentError: an axis that does not exist, logits of no float dtype.
+
+    Example:
+        >>> import numpy as np
+        >>> from xent.compat import tf
+        >>> tf.nn.softmax(np.array([1.0, 2.0, 3.0])).round(4)
+        array([0.09  , 0.2447, 0.6652])
+
+    Source: `tf.nn.softmax`.
+    """
+    return _activation(_softmax, logits, axis, dim)
+
+
+def log_softmax(logits: Any, axis: int | None = None, name: str | None = None, dim: int | None = None) -> Any:
+    """Log-probabilities `z_k - log Σ exp z_j`, in nats.
+
+    Args:
+        logits, axis, name, dim: as in `softmax`.
+
+    Returns:
+        An array of the shape and dtype of the logits.
+
+    Raises:
+        InvalidArgumentError: as `softmax`.
+
+    Example:
+        >>> import numpy as np
+        >>> from xent.compat import tf
+        >>> tf.nn.log_softmax(np.array([1.0, 2.0, 3.0])).round(4)
+        array([-2.4076, -1.4076, -0.4076])
+
+    Source: `tf.nn.log_softmax`.
+    """
+    return _activation(_log_softmax, logits, axis, dim)
+
+
+def sigmoid(x: Any, name: str | None = None) -> Any:
+    """`1 / (1 + e^-x)` of each element.
+
+    Args:
+        x: of a float dtype. `name` is ignored.
+
+    Returns:
+        An array of the shape and dtype of `x`.
+
+    Raises:
+        InvalidArgumentError: `x` of no float dtype.
+
+    Example:
+        >>> import numpy as np
+        >>> from xent.compat import tf
+        >>> tf.nn.sigmoid(np.array([0.0, 2.0])).round(4)
+        array([0.5   , 0.8808])
+
+    Source: `tf.nn.sigmoid`.
+    """
+    return _sigmoid(_logits(namespace_of(x), x))
+
+
+def softmax_cross_entropy_with_logits(labels: Any, logits: Any, axis: int = -1, name: str | None = None) -> Any:
+    """Cross-entropy of distributions: `Σ_k t_k·(log Σ_j exp z_j - z_k)` of each row.
+
+    The gradient to the logits is `p - t` times the upstream gradient, also where the labels do not sum to 1 and the
+    derivative would be `p·Σt - t`: TensorFlow's operation is made so, and only here xent is too. That to the labels is
+    `-log_softmax(z)`. Both can be differentiated again.
+
+    Args:
+        labels: t, broadcast with the logits and converted to their dtype.
+        logits: z, of a float dtype.
+        axis: the class axis.
+        name: ignored.
+
+    Returns:
+        The losses in nats, the shape without `axis`, in the dtype of the logits. A class of mass 0 adds 0 whatever its
+        logit (TensorFlow on CPU: NaN for -inf).
+
+    Raises:
+        InvalidArgumentError: shapes that do not broadcast, an axis that does not exist, logits of no float dtype.
+
+    Example:
+        >>> import numpy as np
+        >>> from xent.compat import tf
+        >>> labels, logits = np.array([[0.0, 0.0, 1.0]]), np.array([[1.0, 2.0, 3.0]])
+        >>> tf.nn.softmax_cross_entropy_with_logits(labels, logits).round(6)
+        array([0.407606])
+
+    Source: `tf.nn.softmax_cross_entropy_with_logits`, `tf.compat.v1.nn.softmax_cross_entropy_with_logits_v2`.
+    """
+    for array in (labels, logits):
+        if array is None:
+            raise ValueError(
+                "Attempt to convert a value (None) with an unsupported type (<class 'NoneType'>) to a Tensor."
+            )
+    xp = namespace_of(logits, labels)
+    z = _logits(xp, logits)
+    dtype = xp.dtype_name(z)
+    t = xp.astype(xp.asarray(labels), dtype)
+    if xp.shape(z) != xp.shape(t):
+        try:
+            shape = np.broadcast_shapes(xp.shape(z), xp.shape(t))
+        except ValueError:
+            sizes = f"logits_size={listed(xp.shape(z))} labels_size={listed(xp.shape(t))}"
+            raise invalid_argument(xp, f"logits and labels must be broadcastable: {sizes}") from None
+        z, t = xp.broadcast_to(z, shape), xp.broadcast_to(t, shape)
+    if not -z.ndim <= axis < z.ndim:
+        raise invalid_argument(xp, f"axis must be in the range [{-z.ndim}, {z.ndim}). Received: axis={axis}")
+    if xp.shape(z)[axis] == 0:
+        return xp.sum(z, axis=axis)  # of nothing: 0
+    loss, stats = softmax_cross_entropy(z, t, axis=axis, reduction="none", return_stats=True)
+    missing = 1.0 - xp.sum(xp.astype(xp.stop_gradient(t), xp.dtype_name(stats.lse)), axis=axis)
+    # nothing is added but a gradient: p times what the labels lack of 1
+    return xp.astype(loss + missing * (stats.lse - xp.stop_gradient(stats.lse)), dtype)
+
+
+def softmax_cross_entropy_with_logits_v2(
+    labels: Any, logits: Any, axis: int | None = None, name: str | None = None, dim: int | None = None
+) -> Any:
+    """`softmax_cross_entropy_with_logits` by its name in TensorFlow 1.
+
+    Args:
+        labels, logits, name: as there. `dim` is the former name of `axis`.
+
+    Returns:
+        The losses, as there.
+
+    Raises:
+        InvalidArgumentError: as there.
+
+    Example:
+        >>> import numpy as np
+        >>> from xent.compat import tf
+        >>> tf.nn.softmax_cross_entropy_with_logits_v2(np.array([[0.0, 1.0]]), np.array([[1.0, 2.0]])).round(6)
+        array([0.313262])
+
+    Source: `tf.compat.v1.nn.softmax_cross_entropy_with_logits_v2`.
+    """
+    at = axis if axis is not None else dim if dim is not None else -1
+    return softmax_cross_entropy_with_logits(labels, logits, at)
+
+
+def softmax_cross_entropy_with_logits_v1(
+    labels: Any = None, logits: Any = None, dim: int = -1, name: str | None = None, axis: int | None = None
+) -> Any:
+    """`softmax_cross_entropy_with_logits` as it was first: no gradient reaches the labels.
+
+    Args:
+        labels, logits, name: as there. `axis` is the later name of `dim`.
+
+    Returns:
+        The losses, as there.
+
+    Raises:
+        ValueError: labels or logits are missing.
+        InvalidArgumentError: as there.
+
+    Example:
+        >>> import numpy as np
+        >>> from xent.compat import tf
+        >>> labels, logits = np.array([[0.0, 1.0]]), np.array([[1.0, 2.0]])
+        >>> tf.v1.nn.softmax_cross_entropy_with_logits(labels=labels, logits=logits).round(6)
+        array([0.313262])
+
+    Source: `tf.compat.v1.nn.softmax_cross_entropy_with_logits`.
+    """
+    _both("softmax_cross_entropy_with_logits", labels, logits)
+    xp = namespace_of(logits, labels)
+    return softmax_cross_entropy_with_logits(
+        xp.stop_gradient(xp.asarray(labels)), logits, dim if axis is None else axis
+    )
+
+
+def sparse_softmax_cross_entropy_with_logits(labels: Any = None, logits: Any = None, name: str | None = None) -> Any:
+    """Cross-entropy of class indices: `log Σ_j exp z_j - z_y` of each row.
+
+    Args:
+        labels: y, int32 or int64, the shape of the logits without the last axis.
+        logits: z, of a float dtype, classes along the last axis.
+        name: ignored.
+
+    Returns:
+        The losses in nats, of the shape of the labels, in the dtype of the logits.
+
+    Raises:
+        ValueError: ranks or shapes that do not belong together, a missing argument.
+        InvalidArgumentError: labels out of range in eager code (in a graph, NaN), labels or logits of another dtype.
+
+    Example:
+        >>> import numpy as np
+        >>> from xent.compat import tf
+        >>> tf.nn.sparse_softmax_cross_entropy_with_logits(np.array([2]), np.array([[1.0, 2.0, 3.0]])).round(6)
+        array([0.407606])
+
+    Source: `tf.nn.sparse_softmax_cross_entropy_with_logits`.
+    """
+    _both("sparse_softmax_cross_entropy_with_logits", labels, logits)
+    xp = namespace_of(logits, labels)
+    y, z = xp.asarray(labels), _logits(xp, logits)
+    shape, batch = xp.shape(z), xp.shape(y)
+    if not shape:
+        raise ValueError(f"`logits` cannot be a scalar. Received logits={logits}`")
+    if len(batch) != len(shape) - 1:
+        raise ValueError(
+            "`labels.shape.rank` must equal `logits.shape.rank - 1`. Received: "
+            f"labels.shape={batch} of rank {len(batch)} and logits.shape={shape} of rank {len(shape)}"
+        )
+    if batch != shape[:-1]:
+        raise ValueError(
+            "`labels.shape` must equal `logits.shape` except for the last dimension. Received: "
+            f"labels.shape={batch} and logits.shape={shape}"
+        )
+    name = xp.dtype_name(y)
+    if name not in ("int32", "int64"):
+        found = _TF_NAMES.get(name, name)
+        raise invalid_argument(
+            xp, f"Value for attr 'Tlabels' of {found} is not in the list of allowed values: int32, int64"
+        )
+    if shape[-1] == 0:
+        raise invalid_argument(xp, f"Must have at least one class, but got logits shape {listed(shape)}")
+    try:
+        loss = softmax_cross_entropy(z, y, reduction="none")
+    except IndexError as error:
+        values = np.asarray(xp.numpy_of(y)).reshape(-1)
+        first = values[(values < 0) | (values >= shape[-1])][0]
+        raise invalid_argument(
+            xp,
+            f"Received a label value of {first} which is outside the valid range of [0, {shape[-1]}).  "
+            f"Label values: {' '.join(map(str, values))}",
+        ) from error
+    return xp.astype(loss, xp.dtype_name(z))
+
+
+def sigmoid_cross_entropy_with_logits(labels: Any = None, logits: Any = None, name: str | None = None) -> Any:
+    """Binary cross-entropy of each element: `max(x, 0) - x·y + log(1 + e^-|x|)`.
+
+    Args:
+        labels: y, of the shape and dtype of the logits.
+        logits: x, of a float dtype.
+        name: ignored.
+
+    Returns:
+        The losses in nats, in the dtype of the logits, differentiable in both.
+
+    Raises:
+        ValueError: shapes that differ, a missing argument.
+        InvalidArgumentError: labels of another dtype than the logits', logits of no float dtype.
+
+    Example:
+        >>> import numpy as np
+        >>> from xent.compat import tf
+        >>> tf.nn.sigmoid_cross_entropy_with_logits(np.array([1.0, 0.0]), np.array([2.0, -1.0])).round(6)
+        array([0.126928, 0.313262])
+
+    Source: `tf.nn.sigmoid_cross_entropy_with_logits`.
+    """
+    _both("sigmoid_cross_entropy_with_logits", labels, logits)
+    xp, x, y = _pair(labels, logits)
+    return xp.astype(sigmoid_cross_entropy(x, y, reduction="none", validate=False), xp.dtype_name(x))
+
+
+def _pair(labels: Any, logits: Any) -> tuple[Any, Any, Any]:
+    """The namespace, logits and labels of one shape and dtype."""
+    xp = namespace_of(logits, labels)
+    x, y = _logits(xp, logits), xp.asarray(labels)
+    if xp.shape(x) != xp.shape(y):
+        raise ValueError(f"`logits` and `labels` must have the same shape, received ({xp.shape(x)} vs {xp.shape(y)}).")
+    expected, found = xp.dtype_name(x), xp.dtype_name(y)
+    if expected != found:
+        raise invalid_argument(
+            xp,
+            "cannot compute Mul as input #1(zero-based) was expected to be a "
+            f"{_TF_NAMES.get(expected, expected)} tensor but is a {_TF_NAMES.get(found, found)} tensor. "
+            "Convert the labels to the dtype of the logits.",
+        )
+    return xp, x, y
+
+
+def weighted_cross_entropy_with_logits(
+    labels: Any = None, logits: Any = None, pos_weight: Any = None, name: str | None = None, targets: Any = None
+) -> Any:
+    """Binary cross-entropy of each element, its positive part weighted: `q·y·softplus(-x) + (1 - y)·softplus(x)`.
+
+    Args:
+        labels: y, of the shape and dtype of the logits. `targets` is its name in TensorFlow 1.
+        logits: x, of a float dtype.
+        pos_weight: q, a number or an array that broadcasts with the logits, at least 0.
+        name: ignored.
+
+    Returns:
+        The losses in nats, in the dtype of the logits.
+
+    Raises:
+        ValueError: shapes that differ, both `labels` and `targets`, negative weights (TensorFlow takes them).
+        TypeError: no `pos_weight`.
+        InvalidArgumentError: weights that do not broadcast.
+
+    Example:
+        >>> import numpy as np
+        >>> from xent.compat import tf
+        >>> tf.nn.weighted_cross_entropy_with_logits(np.array([1.0, 0.0]), np.array([2.0, -1.0]), 3.0).round(6)
+        array([0.380784, 0.313262])
+
+    Source: `tf.nn.weighted_cross_entropy_with_logits`.
+    """
+    if targets is not None:
+        if labels is not None:
+            raise ValueError("Cannot specify both 'targets' and 'labels'.")
+        labels = targets
+    _both("weighted_cross_entropy_with_logits", labels, logits)
+    if pos_weight is None:
+        raise TypeError(
+            "unsupported operand type(s) for -: 'NoneType' and 'int'. Pass pos_weight, a number or an array."
+        )
+    xp, x, y = _pair(labels, logits)
+    dtype = xp.dtype_name(x)
+    wide = "float64" if dtype == "float64" else "float32"
+    weight = xp.astype(xp.asarray(pos_weight), wide)
+    try:
+        shape = np.broadcast_shapes(xp.shape(weight), xp.shape(x))
+    except ValueError:
+        sizes = f"{listed(xp.shape(weight))} vs. {listed(xp.shape(x))}"
+        raise invalid_argument(xp, f"Incompatible shapes: {sizes}") from None
+    if shape != xp.shape(x):
+        x, y = xp.broadcast_to(x, shape), xp.broadcast_to(y, shape)
+    if math.prod(xp.shape(weight)) == 1 and weight.ndim > x.ndim:
+        weight = xp.broadcast_to(weight, shape)
+    return xp.astype(sigmoid_cross_entropy(x, y, pos_weight=weight, reduction="none", validate=False), dtype)

@@ -1,0 +1,400 @@
+"""TensorFlow's names on every framework's arrays, against TensorFlow itself: values, gradients, dtypes, errors."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tensorflow as tensorflow_itself
+import torch
+
+import xent
+from xent.compat import tf
+
+TF = tensorflow_itself
+TF1 = TF.compat.v1
+RNG = np.random.default_rng(7)
+Z = RNG.normal(size=(6, 9)) * 2
+T = RNG.dirichlet(np.ones(9), 6)
+LOOSE = T * np.linspace(0.2, 3.0, 6)[:, None]  # does not sum to 1
+Y = RNG.integers(0, 9, 6)
+B = (RNG.random((6, 9)) < 0.4).astype(np.float64)
+S = np.array([0.5, 0.0, 2.0, 1.0, 0.0, 3.0])
+Q = np.linspace(0.2, 4.0, 9)
+
+# name: TensorFlow's function, ours, the labels, the other arguments
+CALLS: dict[str, tuple[Callable[..., Any], Callable[..., Any], Any, dict[str, Any]]] = {
+    "softmax": (
+        TF.nn.softmax_cross_entropy_with_logits,
+        tf.nn.softmax_cross_entropy_with_logits,
+        T,
+        {},
+    ),
+    "softmax, loose": (
+        TF.nn.softmax_cross_entropy_with_logits,
+        tf.nn.softmax_cross_entropy_with_logits,
+        LOOSE,
+        {},
+    ),
+    "softmax, axis 0": (
+        TF.nn.softmax_cross_entropy_with_logits,
+        tf.nn.softmax_cross_entropy_with_logits,
+        LOOSE,
+        {"axis": 0},
+    ),
+    "softmax, broadcast": (
+        TF.nn.softmax_cross_entropy_with_logits,
+        tf.nn.softmax_cross_entropy_with_logits,
+        T[:1],
+        {},
+    ),
+    "softmax v1": (
+        TF1.nn.softmax_cross_entropy_with_logits,
+        tf.v1.nn.softmax_cross_entropy_with_logits,
+        LOOSE,
+        {},
+    ),
+    "softmax v2": (
+        TF1.nn.softmax_cross_entropy_with_logits_v2,
+        tf.v1.nn.softmax_cross_entropy_with_logits_v2,
+        LOOSE,
+        {},
+    ),
+    "sparse": (
+        TF.nn.sparse_softmax_cross_entropy_with_logits,
+        tf.nn.sparse_softmax_cross_entropy_with_logits,
+        Y,
+        {},
+    ),
+    "sigmoid": (TF.nn.sigmoid_cross_entropy_with_logits, tf.nn.sigmoid_cross_entropy_with_logits, B, {}),
+    "sigmoid, soft": (TF.nn.sigmoid_cross_entropy_with_logits, tf.nn.sigmoid_cross_entropy_with_logits, T, {}),
+    "weighted": (
+        TF.nn.weighted_cross_entropy_with_logits,
+        tf.nn.weighted_cross_entropy_with_logits,
+        T,
+        {"pos_weight": 2.5},
+    ),
+    "weighted by class": (
+        TF.nn.weighted_cross_entropy_with_logits,
+        tf.nn.weighted_cross_entropy_with_logits,
+        B,
+        {"pos_weight": Q},
+    ),
+}
+LOSSES = {
+    "softmax": (TF1.losses.softmax_cross_entropy, tf.losses.softmax_cross_entropy, LOOSE, S),
+    "sparse": (TF1.losses.sparse_softmax_cross_entropy, tf.losses.sparse_softmax_cross_entropy, Y, S),
+    "sparse, columns": (
+        TF1.losses.sparse_softmax_cross_entropy,
+        tf.losses.sparse_softmax_cross_entropy,
+        Y[:, None],
+        S[:, None],
+    ),
+    "sigmoid": (TF1.losses.sigmoid_cross_entropy, tf.losses.sigmoid_cross_entropy, T, S[:, None]),
+}
+EPS = {"float64": 2.0**-52, "float32": 2.0**-23, "bfloat16": 2.0**-7, "float16": 2.0**-10}
+
+
+def of_tensorflow(array: Any, dtype: str) -> Any:
+    array = np.asarray(array)
+    return TF.constant(array) if array.dtype.kind in "iu" else TF.cast(TF.constant(array), dtype)
+
+
+def of_torch(array: Any, dtype: str) -> Any:
+    tensor = torch.as_tensor(np.array(array))
+    return tensor.to(getattr(torch, dtype)) if tensor.is_floating_point() else tensor
+
+
+def of_jax(array: Any, dtype: str) -> Any:
+    array = jnp.asarray(array)
+    return array.astype(dtype) if jnp.issubdtype(array.dtype, jnp.floating) else array
+
+
+def of_numpy(array: Any, dtype: str) -> Any:
+    array = np.asarray(array)
+    return array.astype(jnp.dtype(dtype)) if array.dtype.kind == "f" else array
+
+
+MAKE = {"numpy": of_numpy, "torch": of_torch, "jax": of_jax, "tensorflow": of_tensorflow}
+
+
+def wide(array: Any) -> np.ndarray:
+    if isinstance(array, torch.Tensor):
+        return array.detach().double().numpy()
+    return np.asarray(TF.cast(array, TF.float64) if isinstance(array, TF.Tensor) else array, np.float64)
+
+
+def pulled(framework: str, function: Callable[..., Any], inputs: list[Any], upstream: float) -> tuple[Any, list[Any]]:
+    """The value, and the gradients to the inputs (None where there is none) for an upstream gradient."""
+    if framework == "torch":
+        leaves = [x.clone().requires_grad_() if x.is_floating_point() else x for x in inputs]
+        value = function(*leaves)
+        float_ones = [x for x in leaves if x.requires_grad]
+        found = torch.autograd.grad(value, float_ones, torch.full_like(value, upstream), allow_unused=True)
+        left = iter(found)
+        return value, [next(left) if x.requires_grad else None for x in leaves]
+    if framework == "jax":
+        at = [i for i, x in enumerate(inputs) if jnp.issubdtype(x.dtype, jnp.floating)]
+
+        def of_floats(*some: Any) -> Any:
+            given = list(inputs)
+            for i, x in zip(at, some, strict=True):
+                given[i] = x
+            return function(*given)
+
+        value, back = jax.vjp(of_floats, *(inputs[i] for i in at))
+        found = dict(zip(at, back(jnp.full_like(value, upstream)), strict=True))
+        return value, [found.get(i) for i in range(len(inputs))]
+    with TF.GradientTape() as tape:
+        tape.watch(inputs)
+        value = function(*inputs)
+    cotangent = TF.fill(TF.shape(value), TF.constant(upstream, value.dtype))
+    return value, tape.gradient(value, inputs, output_gradients=cotangent)
+
+
+def close(found: Any, expected: Any, dtype: str, slack: float = 8.0) -> None:
+    """Within some roundings of the largest expected number: TensorFlow's own results have as many."""
+    found, expected = wide(found), wide(expected)
+    assert found.shape == expected.shape
+    assert np.abs(found - expected).max(initial=0) <= slack * EPS[dtype] * (np.abs(expected).max(initial=0) + 1)
+
+
+COMBINATIONS = [(f, d) for f, d in itertools.product(MAKE, EPS) if (f, d) != ("jax", "float64")]
+
+
+@pytest.mark.parametrize(("framework", "dtype"), COMBINATIONS)
+@pytest.mark.parametrize("name", CALLS)
+def test_values_and_gradients(name: str, framework: str, dtype: str) -> None:
+    theirs, ours, labels, options = CALLS[name]
+    made = {k: MAKE[framework](v, dtype) if isinstance(v, np.ndarray) else v for k, v in options.items()}
+    their_options = {k: of_tensorflow(v, dtype) if isinstance(v, np.ndarray) else v for k, v in options.items()}
+    expected, slopes = pulled(
+        "tensorflow",
+        lambda y, z: theirs(labels=y, logits=z, **their_options),
+        # labels that are broadcast have no backward pass in TensorFlow
+        [
+            of_tensorflow(np.broadcast_to(labels, Z.shape) if "broad" in name else labels, dtype),
+            of_tensorflow(Z, dtype),
+        ],
+        0.37,
+    )
+    inputs = [MAKE[framework](labels, dtype), MAKE[framework](Z, dtype)]
+    if framework == "numpy":
+        value = ours(labels=inputs[0], logits=inputs[1], **made)
+        assert isinstance(value, np.ndarray)
+        assert value.dtype == inputs[1].dtype
+        close(value, expected, dtype)
+        return
+    value, found = pulled(framework, lambda y, z: ours(labels=y, logits=z, **made), inputs, 0.37)
+    assert value.dtype == inputs[1].dtype
+    close(value, expected, dtype)
+    close(found[1], slopes[1], dtype)
+    if slopes[0] is None:
+        assert found[0] is None or not wide(found[0]).any()
+    elif "broad" not in name:
+        close(found[0], slopes[0], dtype)
+
+
+def test_the_gradient_of_loose_labels_is_p_minus_t_and_differentiable_again() -> None:
+    z = torch.tensor(Z, requires_grad=True)
+    loss = tf.nn.softmax_cross_entropy_with_logits(torch.tensor(LOOSE), z)
+    (first,) = torch.autograd.grad(loss.sum(), z, create_graph=True)
+    np.testing.assert_allclose(first.detach(), xent.softmax(Z) - LOOSE, atol=1e-14)
+    (second,) = torch.autograd.grad((first**2).sum(), z)
+    p = torch.softmax(z, -1)
+    (expected,) = torch.autograd.grad(((p - torch.tensor(LOOSE)) ** 2).sum(), z)
+    np.testing.assert_allclose(second, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("framework", ["jax", "tensorflow"])
+@pytest.mark.parametrize("name", CALLS)
+def test_compiled(name: str, framework: str) -> None:
+    _, ours, labels, options = CALLS[name]
+    made = {k: MAKE[framework](v, "float32") if isinstance(v, np.ndarray) else v for k, v in options.items()}
+    inputs = [MAKE[framework](x, "float32") for x in (labels, Z)]
+
+    def loss(y: Any, z: Any) -> Any:
+        return ours(labels=y, logits=z, **made)
+
+    expected = pulled(framework, loss, inputs, 0.37)
+    compiled = jax.jit(loss) if framework == "jax" else TF.function(loss)
+    found = pulled(framework, compiled, inputs, 0.37)
+    close(found[0], expected[0], "float32")
+    close(found[1][1], expected[1][1], "float32")
+
+
+@pytest.mark.parametrize("reduction", sorted(set(tf.losses.Reduction.all())))
+@pytest.mark.parametrize("framework", MAKE)
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weights"])
+@pytest.mark.parametrize("name", LOSSES)
+def test_weighted_losses(name: str, framework: str, weighted: bool, reduction: str) -> None:
+    theirs, ours, labels, weights = LOSSES[name]
+    options: dict[str, Any] = {"reduction": reduction}
+    if not name.startswith("sparse"):
+        options["label_smoothing"] = 0.1
+
+    def call(function: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda y, z, *w: function(y, z, *(w or (2.0,)), **options)
+
+    arrays = [labels, Z, weights] if weighted else [labels, Z]
+    expected, slopes = pulled("tensorflow", call(theirs), [of_tensorflow(x, "float32") for x in arrays], 0.37)
+    inputs = [MAKE[framework](x, "float32") for x in arrays]
+    if framework == "numpy":
+        close(call(ours)(*inputs), expected, "float32")
+        return
+    value, found = pulled(framework, call(ours), inputs, 0.37)
+    close(value, expected, "float32")
+    for ours_slope, their_slope in zip(found, slopes, strict=True):
+        if their_slope is None:
+            assert ours_slope is None or not wide(ours_slope).any()
+        else:
+            close(ours_slope, their_slope, "float32")
+
+
+@pytest.mark.parametrize("shape", [(), (6, 1), (1, 9), (6, 9)])
+def test_compute_weighted_loss(shape: tuple[int, ...]) -> None:
+    weights = RNG.random(shape) * (RNG.random(shape) < 0.7)
+    for reduction in tf.losses.Reduction.all():
+        expected = TF1.losses.compute_weighted_loss(of_tensorflow(Z, "float32"), weights, reduction=reduction)
+        found = tf.losses.compute_weighted_loss(Z.astype(np.float32), weights, reduction=reduction)
+        close(found, expected, "float32")
+
+
+def test_published_reductions() -> None:
+    losses, weights = np.array([10.0, 10.0, 10.0]), np.array([2.0, 0.0, 0.5])
+    names = tf.losses.Reduction
+    found = {
+        r: round(float(tf.losses.compute_weighted_loss(losses, weights, reduction=r)), 2)
+        for r in (names.SUM, names.MEAN, names.SUM_OVER_BATCH_SIZE, names.SUM_BY_NONZERO_WEIGHTS)
+    }
+    assert list(found.values()) == [25.0, 10.0, 8.33, 12.5]
+    assert tf.losses.compute_weighted_loss(losses, 0.0) == 0
+    assert names.all() == TF1.losses.Reduction.all()
+
+
+def test_losses_that_weigh_nothing_are_zero() -> None:
+    for reduction in tf.losses.Reduction.all()[1:]:
+        assert tf.losses.sparse_softmax_cross_entropy(Y, Z, np.zeros(6), reduction=reduction) == 0
+
+
+@pytest.mark.parametrize("framework", MAKE)
+def test_contrib(framework: str) -> None:
+    z, t, y, b, s = (MAKE[framework](x, "float32") for x in (Z, T, Y, B, S))
+    pairs = [
+        (lambda: tf.contrib.losses.softmax_cross_entropy(z, t, s, 0.1), tf.losses.softmax_cross_entropy(t, z, s, 0.1)),
+        (lambda: tf.contrib.losses.sparse_softmax_cross_entropy(z, y), tf.losses.sparse_softmax_cross_entropy(y, z)),
+        (
+            lambda: tf.contrib.losses.sigmoid_cross_entropy(z, b, s),
+            tf.losses.sigmoid_cross_entropy(b, z, MAKE[framework](S[:, None], "float32")),
+        ),
+        (
+            lambda: tf.contrib.losses.compute_weighted_loss(z, s),
+            tf.losses.compute_weighted_loss(z, MAKE[framework](S[:, None], "float32")),
+        ),
+        (
+            lambda: tf.contrib.nn.deprecated_flipped_softmax_cross_entropy_with_logits(z, t),
+            tf.nn.softmax_cross_entropy_with_logits(t, z),
+        ),
+        (
+            lambda: tf.contrib.nn.deprecated_flipped_sparse_softmax_cross_entropy_with_logits(z, y),
+            tf.nn.sparse_softmax_cross_entropy_with_logits(y, z),
+        ),
+        (
+            lambda: tf.contrib.nn.deprecated_flipped_sigmoid_cross_entropy_with_logits(z, b),
+            tf.nn.sigmoid_cross_entropy_with_logits(b, z),
+        ),
+    ]
+    for old, today in pairs:
+        with pytest.warns(DeprecationWarning, match=r"Call xent\.compat\.tf\.") as warned:
+            found = old()
+        assert warned[0].filename == __file__
+        np.testing.assert_array_equal(wide(found), wide(today))
+
+
+def test_activations() -> None:
+    for name, options in (("softmax", {"axis": 0}), ("log_softmax", {}), ("sigmoid", {})):
+        expected = getattr(TF.nn, name)(TF.constant(Z), **options)
+        np.testing.assert_allclose(getattr(tf.nn, name)(Z, **options), expected, rtol=1e-13)
+    np.testing.assert_array_equal(tf.nn.softmax(Z, dim=0), tf.nn.softmax(Z, axis=0))
+
+
+def test_the_limits() -> None:
+    empty = tf.nn.softmax_cross_entropy_with_logits(np.zeros((0, 3)), np.zeros((0, 3)))
+    assert empty.shape == (0,)
+    assert not tf.nn.softmax_cross_entropy_with_logits(np.zeros((2, 0)), np.zeros((2, 0))).any()
+    one = tf.nn.sparse_softmax_cross_entropy_with_logits(np.int32(1), np.array([0.0, 0.0]))
+    np.testing.assert_allclose(one, np.log(2))
+    finite = tf.nn.softmax_cross_entropy_with_logits(np.array([[0.0, 1.0]]), np.array([[-np.inf, 0.0]]))
+    np.testing.assert_array_equal(finite, [0.0])
+    lost = tf.nn.sparse_softmax_cross_entropy_with_logits(np.array([0]), np.array([[-np.inf, 0.0]]))
+    assert np.isposinf(lost)
+    with pytest.raises(ValueError, match="pos_weight"):
+        tf.nn.weighted_cross_entropy_with_logits(B, Z, -1.0)
+    bad = jnp.asarray([0, 9, 1, 2, 3, -1])
+    rows = jax.jit(tf.nn.sparse_softmax_cross_entropy_with_logits)(bad, jnp.asarray(Z))
+    np.testing.assert_array_equal(np.isnan(rows), [False, True, False, False, False, True])
+
+
+# a call of TensorFlow's or of ours, by the functions' names, which fails
+BAD: dict[str, Callable[[Any, Any, Callable[..., Any]], Any]] = {
+    "axis of softmax": lambda nn, losses, a: nn.softmax(a(Z), axis=5),
+    "axis of log_softmax": lambda nn, losses, a: nn.log_softmax(a(Z), axis=-3),
+    "shapes": lambda nn, losses, a: nn.softmax_cross_entropy_with_logits(a(T[:, :2]), a(Z)),
+    "label": lambda nn, losses, a: nn.sparse_softmax_cross_entropy_with_logits(a(np.array([0, 9, 1, 2, 3, 4])), a(Z)),
+    "label -1": lambda nn, losses, a: nn.sparse_softmax_cross_entropy_with_logits(a(Y * 0 - 1), a(Z)),
+    "rank": lambda nn, losses, a: nn.sparse_softmax_cross_entropy_with_logits(a(Y[:, None]), a(Z)),
+    "rows": lambda nn, losses, a: nn.sparse_softmax_cross_entropy_with_logits(a(Y[:3]), a(Z)),
+    "float labels": lambda nn, losses, a: nn.sparse_softmax_cross_entropy_with_logits(a(S), a(Z)),
+    "small labels": lambda nn, losses, a: nn.sparse_softmax_cross_entropy_with_logits(a(Y.astype(np.int8)), a(Z)),
+    "no classes": lambda nn, losses, a: nn.sparse_softmax_cross_entropy_with_logits(a(Y), a(Z[:, :0])),
+    "no labels": lambda nn, losses, a: nn.sigmoid_cross_entropy_with_logits(None, a(Z)),
+    "sigmoid's shapes": lambda nn, losses, a: nn.sigmoid_cross_entropy_with_logits(a(B[:2]), a(Z)),
+    "sigmoid's dtypes": lambda nn, losses, a: nn.sigmoid_cross_entropy_with_logits(a(B.astype(np.int32)), a(Z)),
+    "positive weights": lambda nn, losses, a: nn.weighted_cross_entropy_with_logits(a(B), a(Z), a(Q[:2])),
+    "missing labels": lambda nn, losses, a: losses.softmax_cross_entropy(None, a(Z)),
+    "missing logits": lambda nn, losses, a: losses.sparse_softmax_cross_entropy(a(Y), None),
+    "loss's shapes": lambda nn, losses, a: losses.sigmoid_cross_entropy(a(B[:2]), a(Z)),
+    "weights' rank": lambda nn, losses, a: losses.softmax_cross_entropy(a(T), a(Z), a(S[:, None])),
+    "weights' shape": lambda nn, losses, a: losses.softmax_cross_entropy(a(T), a(Z), a(S[:3])),
+    "reduction": lambda nn, losses, a: losses.softmax_cross_entropy(a(T), a(Z), reduction="average"),
+}
+
+
+def essence(error: Exception) -> str:
+    """The part of a message that says what is wrong: without the operation's name, dumps of values and remedies."""
+    text = str(error).partition("}} ")[2] or str(error)
+    for end in (" [Op:", "\n", ". Received weights", "Received: labels=None", ". Reshape", " Convert the", "; NodeDef"):
+        text = text.partition(end)[0]
+    return text.strip().rstrip(".")
+
+
+@pytest.mark.parametrize("framework", MAKE)
+@pytest.mark.parametrize("name", BAD)
+def test_errors_have_tensorflows_class_and_text(name: str, framework: str) -> None:
+    call = BAD[name]
+    with pytest.raises((ValueError, TF.errors.InvalidArgumentError)) as theirs:
+        call(TF.nn, TF1.losses, lambda x: of_tensorflow(x, "float32"))
+    kind = type(theirs.value)
+    if kind is TF.errors.InvalidArgumentError and framework != "tensorflow":
+        kind = tf.InvalidArgumentError
+    with pytest.raises(kind) as ours:
+        call(tf.nn, tf.losses, lambda x: MAKE[framework](x, "float32"))
+    assert essence(theirs.value) in str(ours.value)
+
+
+def test_missing_arguments_of_old_forms() -> None:
+    with pytest.raises(ValueError, match="Both `labels` and `logits` must be provided"):
+        tf.v1.nn.softmax_cross_entropy_with_logits(logits=Z)
+    with pytest.raises(ValueError, match="Cannot specify both 'targets' and 'labels'"):
+        tf.nn.weighted_cross_entropy_with_logits(labels=B, logits=Z, pos_weight=2.0, targets=B)
+    with pytest.raises(TypeError, match="pos_weight"):
+        tf.nn.weighted_cross_entropy_with_logits(B, Z)
+    np.testing.assert_array_equal(
+        tf.nn.weighted_cross_entropy_with_logits(logits=Z, pos_weight=2.0, targets=B),
+        tf.nn.weighted_cross_entropy_with_logits(B, Z, 2.0),
+    )
