@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..api import kl_divergence as _kl_divergence
-from ..api import log_sigmoid, log_softmax, logsumexp
+from ..api import log_softmax, logsumexp, sigmoid
 from ..api import sigmoid_cross_entropy as _sigmoid_cross_entropy
 from ..api import softmax_cross_entropy as _softmax_cross_entropy
 from ..errors import type_error, value_error
@@ -269,11 +269,10 @@ def sigmoid_focal_loss(logits: Any, labels: Any, alpha: float | None = None, gam
     wide = check_logits_dtype(dtype)
     x, y = xp.astype(x, wide), xp.astype(y, wide)
     loss = _sigmoid_cross_entropy(x, y, reduction="none", validate=False)
-    # (1 - p_t)^γ from logarithms: it neither vanishes nor has an infinite slope where p_t is nearly 1
-    positive, negative = y * xp.exp(gamma * log_sigmoid(-x)), (1.0 - y) * xp.exp(gamma * log_sigmoid(x))
-    hard = (y == 0) | (y == 1)
-    wrong = xp.where(hard, 0.5 * xp.ones_like(x), y * xp.exp(log_sigmoid(-x)) + (1.0 - y) * xp.exp(log_sigmoid(x)))
-    loss = xp.where(hard, positive + negative, wrong**gamma) * loss
+    wrong = y * sigmoid(-x) + (1.0 - y) * sigmoid(x)  # 1 - p_t, without the difference
+    none = wrong == 0  # and so is the loss, but the slope of a power would be infinite
+    power = xp.where(none, xp.ones_like(wrong), wrong) ** gamma
+    loss = xp.where(none, xp.zeros_like(loss), power * loss)
     if alpha is not None:
         loss = (alpha * y + (1.0 - alpha) * (1.0 - y)) * loss
     return xp.astype(loss, dtype)

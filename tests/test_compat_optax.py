@@ -1,0 +1,199 @@
+"""Optax' names on every framework's arrays, against Optax itself and, where it is wrong, against what is right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax as optax_itself
+import pytest
+import tensorflow as tf
+import torch
+
+import xent
+from xent.compat import optax
+
+THEIRS = optax_itself.losses
+RNG = np.random.default_rng(11)
+Z = (RNG.normal(size=(4, 5, 6)) * 2).astype(np.float32)
+T = RNG.dirichlet(np.ones(6), (4, 5)).astype(np.float32)
+LOG_Q = np.log(RNG.dirichlet(np.ones(6), (4, 5))).astype(np.float32)
+Y = RNG.integers(0, 6, (4, 5))
+B = (RNG.random((4, 5, 6)) < 0.4).astype(np.float32)
+KEPT = RNG.random((4, 5, 6)) < 0.7
+ROWS = np.array([[True, False, True, True, False]] * 4)
+MAKE: dict[str, Callable[[Any], Any]] = {
+    "numpy": np.asarray,
+    "torch": torch.tensor,
+    "jax": jnp.asarray,
+    "tensorflow": tf.constant,
+}
+
+# name of the function: arguments
+CALLS: dict[str, tuple[str, list[Any], dict[str, Any]]] = {
+    "soft": ("softmax_cross_entropy", [Z, T], {}),
+    "soft, axis": ("softmax_cross_entropy", [Z, T], {"axis": 0}),
+    "soft, axes": ("softmax_cross_entropy", [Z, T], {"axis": (0, 2)}),
+    "soft, all axes": ("softmax_cross_entropy", [Z, T], {"axis": None}),
+    "soft, where": ("softmax_cross_entropy", [Z, T], {"where": KEPT}),
+    "soft, where and axes": ("softmax_cross_entropy", [Z, T], {"where": KEPT, "axis": (2, 1)}),
+    "soft, one row": ("softmax_cross_entropy", [Z, T[0, 0]], {}),
+    "soft, one row of logits": ("softmax_cross_entropy", [Z[0, 0], T], {}),
+    "safe": ("safe_softmax_cross_entropy", [Z, T], {}),
+    "index": ("softmax_cross_entropy_with_integer_labels", [Z, Y], {}),
+    "index, int8": ("softmax_cross_entropy_with_integer_labels", [Z, Y.astype(np.int8)], {}),
+    "index, axis": ("softmax_cross_entropy_with_integer_labels", [Z, Y[:, :1].repeat(6, 1) % 5], {"axis": 1}),
+    "index, axes": ("softmax_cross_entropy_with_integer_labels", [Z, Y[0]], {"axis": (0, 2)}),
+    "index, where": ("softmax_cross_entropy_with_integer_labels", [Z, Y], {"where": KEPT}),
+    "index, rows": ("softmax_cross_entropy_with_integer_labels", [Z, Y], {"where": ROWS}),
+    "sigmoid": ("sigmoid_binary_cross_entropy", [Z, B], {}),
+    "sigmoid, broadcast": ("sigmoid_binary_cross_entropy", [Z, B[0, 0]], {}),
+    "poly": ("poly_loss_cross_entropy", [Z, T], {"epsilon": 1.5}),
+    "poly, where": ("poly_loss_cross_entropy", [Z, T], {"where": KEPT, "axis": (1, 2)}),
+    "focal": ("sigmoid_focal_loss", [Z, B], {"alpha": 0.3}),
+    "focal, soft": ("sigmoid_focal_loss", [Z, T], {"gamma": 1.5}),
+    "kl": ("kl_divergence", [LOG_Q, T], {}),
+    "kl, where": ("kl_divergence", [LOG_Q, T], {"where": KEPT, "axis": (0, 2)}),
+    "kl of logarithms": ("kl_divergence_with_log_targets", [LOG_Q, np.log(T)], {}),
+    "generalized kl": ("generalized_kl_divergence", [LOG_Q, T], {"where": KEPT}),
+    "smooth": ("smooth_labels", [T, 0.1], {}),
+    "smooth, axes": ("smooth_labels", [T, 0.1], {"axis": (0, 1)}),
+    "smooth, where": ("smooth_labels", [T, 0.1], {"where": KEPT}),
+}
+
+
+def wide(array: Any) -> np.ndarray:
+    return np.asarray(array.detach() if isinstance(array, torch.Tensor) else array, np.float64)
+
+
+def pair(name: str, framework: str) -> tuple[Callable[..., Any], Callable[..., Any], list[Any], dict[str, Any]]:
+    function, arguments, options = CALLS[name]
+    make = MAKE[framework]
+    given = [make(a) if isinstance(a, np.ndarray) else a for a in arguments]
+    options = {k: make(v) if isinstance(v, np.ndarray) else v for k, v in options.items()}
+    return getattr(optax, function), getattr(THEIRS, function), given, options
+
+
+@pytest.mark.parametrize("framework", MAKE)
+@pytest.mark.parametrize("name", CALLS)
+def test_values(name: str, framework: str) -> None:
+    ours, theirs, given, options = pair(name, framework)
+    found = ours(*given, **options)
+    assert type(found).__module__.partition(".")[0] in {
+        framework,
+        "numpy" if framework == "numpy" else framework + "lib",
+    }
+    _, _, arrays, their_options = pair(name, "jax")
+    expected = theirs(*arrays, **their_options)
+    np.testing.assert_allclose(wide(found), wide(expected), rtol=3e-6, atol=3e-6)
+    assert str(found.dtype).endswith("float32") or "float32" in str(found.dtype)
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "jit"])
+@pytest.mark.parametrize("name", [name for name in CALLS if not name.startswith("smooth")])
+def test_gradients_and_tangents(name: str, compiled: bool) -> None:
+    ours, theirs, given, options = pair(name, "jax")
+    at = tuple(i for i, x in enumerate(given) if jnp.issubdtype(x.dtype, jnp.floating))
+    if name == "focal":  # Optax' gradient to labels of 0 and 1 leaves out the modulating factor's
+        at = (0,)
+
+    def both(function: Callable[..., Any]) -> Callable[..., Any]:
+        def loss(*arrays: Any) -> Any:
+            return (function(*arrays, **options) * 0.37).sum()
+
+        return lambda *arrays: (
+            jax.grad(loss, at)(*arrays),
+            jax.jvp(lambda x: loss(x, *arrays[1:]), arrays[:1], arrays[:1])[1],
+        )
+
+    found = (jax.jit(both(ours)) if compiled else both(ours))(*given)
+    expected = both(theirs)(*given)
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        # Optax' gradients to labels that are left out are NaN
+        np.testing.assert_allclose(a, jnp.nan_to_num(b) if "where" in options else b, rtol=1e-4, atol=3e-5)
+
+
+@pytest.mark.parametrize("framework", ["torch", "tensorflow"])
+@pytest.mark.parametrize("name", ["soft", "index", "sigmoid", "focal, soft", "kl", "poly, where", "index, where"])
+def test_gradients_on_other_frameworks(name: str, framework: str) -> None:
+    ours, _, given, options = pair(name, framework)
+    _, theirs, arrays, their_options = pair(name, "jax")
+    expected = jax.grad(lambda x: (theirs(x, *arrays[1:], **their_options) * 0.37).sum())(arrays[0])
+    if framework == "torch":
+        leaf = given[0].requires_grad_()
+        (found,) = torch.autograd.grad((ours(leaf, *given[1:], **options) * 0.37).sum(), leaf)
+    else:
+        with tf.GradientTape() as tape:
+            tape.watch(given[0])
+            value = tf.reduce_sum(ours(*given, **options) * 0.37)
+        found = tape.gradient(value, given[0])
+    np.testing.assert_allclose(wide(found), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_stays_half_and_is_nearer_to_the_truth(dtype: str) -> None:
+    z, t = jnp.asarray(Z, dtype), jnp.asarray(T, dtype)
+    exact = np.asarray(
+        xent.softmax_cross_entropy(np.asarray(z, np.float64), np.asarray(t, np.float64), reduction="none")
+    )
+    found, theirs = optax.softmax_cross_entropy(z, t), THEIRS.softmax_cross_entropy(z, t)
+    assert found.dtype == theirs.dtype == dtype
+    assert np.abs(wide(found) - exact).mean() <= np.abs(wide(theirs) - exact).mean()
+
+
+def test_labels_out_of_range() -> None:
+    for bad in (-1, 6, 100):
+        labels = jnp.asarray(Y).at[1, 2].set(bad)
+        with pytest.raises(IndexError, match=f"label {bad} in row 7"):
+            optax.softmax_cross_entropy_with_integer_labels(jnp.asarray(Z), labels)
+        rows, back = jax.vjp(
+            jax.jit(lambda z, y=labels: optax.softmax_cross_entropy_with_integer_labels(z, y)), jnp.asarray(Z)
+        )
+        slope = back(jnp.ones_like(rows))[0]
+        assert np.argwhere(np.isnan(rows)).tolist() == [[1, 2]]
+        assert np.isnan(slope[1, 2]).all()
+        assert np.isnan(slope).sum() == 6
+
+
+def test_a_class_without_mass_adds_nothing() -> None:
+    z, t = jnp.array([[0.0, 1.0, -jnp.inf]]), jnp.array([[0.3, 0.7, 0.0]])
+    for function in (optax.softmax_cross_entropy, optax.safe_softmax_cross_entropy):
+        loss, slope = jax.value_and_grad(lambda z, f=function: f(z, t).sum())(z)
+        expected = jax.value_and_grad(lambda z: THEIRS.softmax_cross_entropy(z, t[:, :2]).sum())(z[:, :2])
+        np.testing.assert_allclose(loss, expected[0], rtol=1e-6)
+        np.testing.assert_allclose(slope[:, :2], expected[1], rtol=1e-6)
+        assert slope[0, 2] == 0
+        assert np.isfinite(jax.jvp(lambda z, f=function: f(z, t), (z,), (jnp.ones_like(z),))[1]).all()
+
+
+def test_the_divergence_of_a_target_of_zero() -> None:
+    log_q, t = jnp.log(jnp.array([[0.2, 0.8, 0.0]])), jnp.array([[0.0, 1.0, 0.0]])
+    value, slopes = jax.value_and_grad(lambda q, t: optax.kl_divergence(q, t).sum(), (0, 1))(log_q, t)
+    np.testing.assert_allclose(value, -np.log(0.8), rtol=1e-6)
+    np.testing.assert_allclose(slopes[0], [[0.0, -1.0, 0.0]], atol=1e-7)
+    assert not np.isnan(slopes[1]).any()
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "message"),
+    [
+        (lambda: optax.softmax_cross_entropy(Y, T), TypeError, "logits: expected float32"),
+        (lambda: optax.softmax_cross_entropy_with_integer_labels(Z, T), TypeError, "labels: expected integers"),
+        (
+            lambda: optax.softmax_cross_entropy_with_integer_labels(Z, Y, axis=None),
+            ValueError,
+            "Keyword argument 'axis'",
+        ),
+        (lambda: optax.softmax_cross_entropy(Z, T, axis=3), ValueError, "axis: expected axes"),
+        (lambda: optax.softmax_cross_entropy(Z, T[:, :, :4]), ValueError, "broadcast"),
+        (lambda: optax.poly_loss_cross_entropy(Z, Y), TypeError, "labels: expected float32"),
+        (lambda: optax.kl_divergence(LOG_Q, Y), TypeError, "targets: expected float32"),
+        (lambda: optax.smooth_labels(Y, 0.1), TypeError, "labels: expected float32"),
+    ],
+)
+def test_bad_arguments(call: Callable[[], Any], kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind, match=message):
+        call()
