@@ -208,7 +208,7 @@ def binary_focal_crossentropy(
         >>> from xent.compat.keras import binary_focal_crossentropy
         >>> loss = binary_focal_crossentropy(np.array([[1.0, 0.0]]), np.array([[2.0, -1.0]]), from_logits=True)
         >>> round(float(loss[0]), 6)
-        0.01223
+        0.012231
 
     Source: `keras.losses.binary_focal_crossentropy`, which clips the probabilities of logits too.
     """
@@ -254,7 +254,7 @@ def categorical_focal_crossentropy(
         >>> from xent.compat.keras import categorical_focal_crossentropy
         >>> y_true, y_pred = np.array([[0.0, 0.0, 1.0]]), np.array([[1.0, 2.0, 3.0]])
         >>> round(float(categorical_focal_crossentropy(y_true, y_pred, from_logits=True)[0]), 6)
-        0.01142
+        0.011419
 
     Source: `keras.losses.categorical_focal_crossentropy`, which clips the probabilities of logits too.
     """
