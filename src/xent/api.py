@@ -67,11 +67,12 @@ def softmax_cross_entropy(
 
     Returns:
         The loss in nats: float64 for float64 logits, else float32; a scalar, or the batch shape for "none". The mean of
-        nothing is 0. With `return_stats`, a pair (loss, Stats). On PyTorch the loss is differentiable, and so are
-        `lse` and `entropy`; the gradient has the logits' dtype.
+        nothing is 0. With `return_stats`, a pair (loss, Stats). On PyTorch, JAX and TensorFlow the loss, `lse` and
+        `entropy` are differentiable; the gradient has the logits' dtype.
 
     Raises:
-        IndexError: a label out of range; the message names the first bad row.
+        IndexError: a label out of range; the message names the first bad row. In compiled code (`jax.jit`,
+            `tf.function`), which cannot raise, its loss and gradient are NaN.
         ValueError, TypeError: shapes, dtypes or options that do not fit; the message names the argument and the remedy.
 
     Example:
@@ -118,7 +119,7 @@ def row_loss(
         loss_i = s_i·v_y·f(-log p_y)
 
     Args:
-        function: takes (xp, nll): a namespace of array functions (`numpy`, or PyTorch's in the same names) and
+        function: takes (xp, nll): a namespace of array functions (`numpy`, or a framework's in the same names) and
             -log p of each row, float64 on NumPy; returns (value, slope), the loss f(nll) and its derivative f'(nll).
         logits: as in `softmax_cross_entropy`.
         labels: class indices, the logits' shape without `axis`.
@@ -126,7 +127,7 @@ def row_loss(
             `softmax_cross_entropy`.
 
     Returns:
-        The loss, as `softmax_cross_entropy` returns it, with its gradient on NumPy and PyTorch.
+        The loss, as `softmax_cross_entropy` returns it, with its gradient.
 
     Raises:
         IndexError, ValueError, TypeError: as in `softmax_cross_entropy`; soft targets are refused.
@@ -528,7 +529,7 @@ def sigmoid_cross_entropy(
 
     Returns:
         The loss in nats: float64 for float64 logits, else float32; a scalar, or the logits' shape for "none". The
-        mean of nothing is 0. On PyTorch differentiable; the gradient has the logits' dtype.
+        mean of nothing is 0. Differentiable on PyTorch, JAX and TensorFlow; the gradient has the logits' dtype.
 
     Raises:
         ValueError, TypeError: labels outside [0, 1], shapes, dtypes or options that do not fit; the message names the
@@ -827,9 +828,9 @@ def value_and_grad(
 ) -> Callable[..., tuple[Any, Any]]:
     """A function that returns the value of `loss_fn` and its gradient.
 
-    On PyTorch tensors any function can be differentiated. On NumPy arrays, which know no derivatives, `loss_fn` is
-    one of xent's losses, or a function that returns what one of them returned; the gradient is to the logits, and
-    comes from the same pass as the loss.
+    On PyTorch, JAX and TensorFlow any function can be differentiated. On NumPy arrays, which know no derivatives,
+    `loss_fn` is one of xent's losses, or a function that returns what one of them returned; the gradient is to the
+    logits, and comes from the same pass as the loss.
 
     Args:
         loss_fn: gives a scalar loss, or with `has_aux` a tuple whose first item is one.
