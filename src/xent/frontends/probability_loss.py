@@ -1,6 +1,7 @@
 """Losses of probabilities in a framework's own operations: differentiable in every argument, as often as wanted.
 
-`xp` is the framework's namespace as the reference takes it, with the conversions of its front-end.
+`xp` is the framework's namespace as the reference takes it, with the conversions of its front-end. They are computed in
+float64 where there is any, as on NumPy, so that all frameworks agree.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def cross_entropy_from_probs(
     y = xp.as_array("labels", labels, probs)
     shape, name = xp.shape(probs), xp.dtype_name(probs)
     problem = softmax_problem(shape, name, options.axis, xp.shape(y), xp.dtype_name(y), False, "probs")
-    dtype = problem.accumulate
+    dtype = xp.widest(probs, problem.accumulate)
     s = None if sample_weight is None else _weight(xp, "sample_weight", sample_weight, probs, dtype)
     if s is not None:
         check_sample_weight(xp.shape(s), problem.batch_shape)
@@ -75,7 +76,7 @@ def cross_entropy_from_probs(
     v = None if class_weight is None else _weight(xp, "class_weight", class_weight, probs, dtype)
     if v is not None:
         check_class_weight(xp.shape(v), problem.classes)
-    return reference.cross_entropy_of_probs(
+    loss = reference.cross_entropy_of_probs(
         xp,
         problem,
         options,
@@ -86,6 +87,7 @@ def cross_entropy_from_probs(
         sample_weight=s,
         normalizer=None if normalizer is None else xp.divisor(normalizer, options.reduction, dtype),
     )
+    return xp.astype(loss, problem.accumulate)
 
 
 def binary_cross_entropy_from_probs(
@@ -103,7 +105,8 @@ def binary_cross_entropy_from_probs(
 ) -> Any:
     y = xp.as_array("labels", labels, probs)
     shape, name = xp.shape(probs), xp.dtype_name(probs)
-    dtype = elementwise_problem(shape, name, xp.shape(y), xp.dtype_name(y), "probs").accumulate
+    accumulate = elementwise_problem(shape, name, xp.shape(y), xp.dtype_name(y), "probs").accumulate
+    dtype = xp.widest(probs, accumulate)
     t = wide = xp.astype(y, dtype)
     kept = xp.ones_like(wide)
     if options.ignore_index is not None:
@@ -132,7 +135,7 @@ def binary_cross_entropy_from_probs(
     _checked(xp, "probs", p, name, validate)
     loss = reference.binary_of_probs(xp, p, a, 1.0 - t, clamp_value(clamp, name))
     divisor = None if normalizer is None else xp.divisor(normalizer, options.reduction, dtype)
-    return reference.reduced(xp, options.reduction, loss * factor, mass, divisor)
+    return xp.astype(reference.reduced(xp, options.reduction, loss * factor, mass, divisor), accumulate)
 
 
 def kl_divergence(
@@ -153,7 +156,8 @@ def kl_divergence(
     axis = softmax_axis(shape, name, options.axis, "predictions")
     softmax_axis(xp.shape(targets), target_name, options.axis, "targets")
     check_same_shape("targets", xp.shape(targets), shape, "predictions")
-    dtype = check_logits_dtype(name)
+    accumulate = check_logits_dtype(name)
+    dtype = xp.widest(predictions, accumulate)
     q, t = (xp.moveaxis(xp.astype(x, dtype), axis, -1) for x in (predictions, targets))
     s = xp.ones_like(q[..., 0])
     if sample_weight is not None:
@@ -168,4 +172,4 @@ def kl_divergence(
     rows, _ = reference.kl_rows(xp, q, t, clamp_value(clamp, name), log_q=log_predictions, log_t=log_targets)
     loss = s * reference.finite_where(xp, s == 0, rows)
     divisor = None if normalizer is None else xp.divisor(normalizer, options.reduction, dtype)
-    return reference.reduced(xp, options.reduction, loss, s, divisor)
+    return xp.astype(reference.reduced(xp, options.reduction, loss, s, divisor), accumulate)

@@ -95,6 +95,10 @@ class _Namespace:
         return as_array(argument, value, like)
 
     @staticmethod
+    def widest(x: Any, otherwise: str) -> str:
+        return otherwise  # float64 is there only where the user asks for it
+
+    @staticmethod
     def divisor(normalizer: Any, reduction: str, dtype: str) -> Any:
         return divisor(normalizer, reduction)
 

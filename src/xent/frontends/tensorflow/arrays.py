@@ -262,6 +262,10 @@ class _Namespace:
         return tf.cast(tensor, tf.int64) if tensor.dtype.is_integer and not tensor.dtype.is_quantized else tensor
 
     @staticmethod
+    def widest(x: Any, otherwise: str) -> str:
+        return "float64"
+
+    @staticmethod
     def divisor(normalizer: Any, reduction: str, dtype: str) -> Any:
         return divisor(normalizer, reduction, dtype)
 

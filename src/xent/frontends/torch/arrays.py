@@ -103,6 +103,10 @@ class _Namespace:
         return as_tensor(argument, value, like)
 
     @staticmethod
+    def widest(x: Tensor, otherwise: str) -> str:
+        return "float64" if x.is_cpu else otherwise  # not every device has it
+
+    @staticmethod
     def divisor(normalizer: Any, reduction: str, dtype: str) -> Any:
         return divisor(normalizer, reduction, torch.compiler.is_compiling())
 
