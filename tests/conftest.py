@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 
 import pytest
+
+# Triton, which builds of PyTorch for GPUs bring, and TensorFlow each carry an LLVM, and crash in one process. No test
+# needs Triton here; torch.compile generates C++.
+sys.modules.setdefault("triton", None)  # type: ignore[arg-type]
+
+# ruff: noqa: E402
 
 import xent
 from xent import _native
