@@ -388,6 +388,8 @@ def test_a_traced_normalizer_divides() -> None:
     of_count = jax.jit(lambda x, n: xent.softmax_cross_entropy(x, LABELS, normalizer=n))
     expected = xent.softmax_cross_entropy(LOGITS, LABELS, normalizer=12.5)
     np.testing.assert_allclose(of_count(LOGITS, 12.5), expected, rtol=1e-6)
+    for bad in (0.0, -1.0, np.nan):
+        assert np.isnan(of_count(LOGITS, bad))
 
 
 @pytest.mark.parametrize("compiled", [False, True], ids=["eager", "jit"])
@@ -412,7 +414,7 @@ def test_an_empty_batch(compiled: bool) -> None:
     assert gradient.shape == (0, 7)
 
 
-def test_sharded_arrays_go_through_xla() -> None:
+def test_sharded_arrays_and_shard_map() -> None:
     """Two devices of the CPU: needs a process of its own."""
     code = """
 import jax, jax.numpy as jnp, numpy as np, xent
@@ -425,6 +427,15 @@ placed = jax.device_put(x, NamedSharding(mesh, PartitionSpec("rows")))
 for step in (jax.value_and_grad(lambda x: xent.softmax_cross_entropy(x, y)),
              jax.jit(jax.value_and_grad(lambda x: xent.softmax_cross_entropy(x, y)))):
     found = step(placed)
+    np.testing.assert_allclose(found[0], whole[0], rtol=1e-6)
+    np.testing.assert_allclose(found[1], whole[1], rtol=1e-5, atol=1e-8)
+rows = PartitionSpec("rows")
+for loss, labels in ((lambda z, y: xent.softmax_cross_entropy(z, y, label_smoothing=0.1), y),
+                     (lambda z, y: xent.sigmoid_cross_entropy(z, y, pos_weight=2.0), (x > 0).astype(x.dtype))):
+    whole = jax.value_and_grad(loss)(x, labels)
+    shards = jax.shard_map(lambda z, y: jax.lax.pmean(loss(z, y), "rows"), mesh=mesh, in_specs=(rows, rows),
+                           out_specs=PartitionSpec())
+    found = jax.jit(jax.value_and_grad(shards))(x, labels)
     np.testing.assert_allclose(found[0], whole[0], rtol=1e-6)
     np.testing.assert_allclose(found[1], whole[1], rtol=1e-5, atol=1e-8)
 print("agree")

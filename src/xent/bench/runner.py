@@ -128,5 +128,5 @@ def row(
         memory=peaks[contender.name] / case.logits_bytes if contender.name in peaks else None,
         machine=machine(),
         versions=versions(),
-        date=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )

@@ -50,6 +50,18 @@ def to_jax(array: Any, like: Any) -> Any:
     return jax.device_put(array, device, may_alias=True)
 
 
+def varying(x: Any) -> Any:
+    """The axes of the mesh along which an array differs, inside shard_map."""
+    return jax.typeof(x).manual_axis_type.varying
+
+
+def alike(arrays: list[Any]) -> list[Any]:
+    """The arrays, all of them differing along the same axes of the mesh, as a custom call wants them."""
+    axes = frozenset().union(*(varying(x) for x in arrays))
+    missing = [tuple(axes - varying(x)) for x in arrays]
+    return [jax.lax.pcast(x, m, to="varying") if m else x for x, m in zip(arrays, missing, strict=True)]
+
+
 class _Namespace:
     """`jax.numpy`, and the conversions of this front-end."""
 
@@ -107,8 +119,8 @@ NAMESPACE = _Namespace()
 
 
 def divisor(normalizer: Any, reduction: str) -> Any:
-    """The checked normalizer as a number; one that is traced stays as it is, for its value is not known."""
+    """The checked normalizer as a number; one that is traced stays an array, which is NaN where it would be refused."""
     if isinstance(normalizer, jax.Array) and is_traced(normalizer):
         check_normalizer(1.0, reduction)
-        return normalizer
+        return jnp.where(normalizer > 0, normalizer, jnp.nan)
     return check_normalizer(normalizer, reduction)

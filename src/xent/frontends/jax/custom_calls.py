@@ -14,6 +14,7 @@ from ... import _native
 from ...kernels.native import ElementwiseLines
 from ...options import ElementwiseOptions
 from ...problem import RowLayout, Shape, shared_layouts
+from .arrays import alike, varying
 
 
 @cache
@@ -33,7 +34,10 @@ def available() -> bool:
     return bool(calls)
 
 
-def _shaped(shape: Shape, dtype: Any) -> Any:
+def _shaped(shape: Shape, dtype: Any, like: Any) -> Any:
+    """The type of a result of a call whose operands differ along the same axes as `like`."""
+    if varying(like):
+        return jax.typeof(like).update(shape=shape, dtype=np.dtype(dtype))
     return jax.ShapeDtypeStruct(shape, dtype)  # type: ignore[no-untyped-call]
 
 
@@ -70,13 +74,24 @@ def softmax(
     batch, dtype = shape[:axis] + shape[axis + 1 :], jnp.float64 if logits.dtype == jnp.float64 else jnp.float32
     names = ("b", "c", "l", "zeta", "h")
     each = [jnp.asarray(coefficients[k], dtype).reshape(-1) if k in coefficients else _absent() for k in names]
-    nothing = _shaped((0,), dtype)
-    row = _shaped(batch, dtype)
+    operands = alike(
+        [
+            logits,
+            _absent(np.int32) if labels is None else labels,
+            _absent() if dense is None else dense,
+            *((_absent(np.int32), _absent()) if topk is None else topk),
+            _absent() if class_weight is None else jnp.asarray(class_weight, dtype),
+            *each,
+            _absent() if mass is None else jnp.asarray(mass, dtype).reshape(-1),
+        ]
+    )
+    like = operands[0]
+    nothing, row = _shaped((0,), dtype, like), _shaped(batch, dtype, like)
     results = (
-        row if per_row else _shaped((), dtype),
+        row if per_row else _shaped((), dtype, like),
         *((row, row) if statistics else (nothing, nothing)),
-        _shaped(batch if statistics else (0,), jnp.int32),
-        _shaped(shape if gradient else (0,), logits.dtype),
+        _shaped(batch if statistics else (0,), jnp.int32, like),
+        _shaped(shape if gradient else (0,), logits.dtype, like),
     )
     call = jax.ffi.ffi_call(
         "xent_softmax",
@@ -86,13 +101,7 @@ def softmax(
         input_output_aliases={0: 4} if gradient and softcap is None and "h" not in coefficients else None,
     )
     return call(  # type: ignore[return-value]
-        logits,
-        _absent(np.int32) if labels is None else labels,
-        _absent() if dense is None else dense,
-        *((_absent(np.int32), _absent()) if topk is None else topk),
-        _absent() if class_weight is None else jnp.asarray(class_weight, dtype),
-        *each,
-        _absent() if mass is None else jnp.asarray(mass, dtype).reshape(-1),
+        *operands,
         outer=np.int64(outer),
         classes=np.int64(classes),
         inner=np.int64(inner),
@@ -150,20 +159,26 @@ def elementwise(
     for x in (*operands, logits):
         strides += (0, 0, 0) if x is None else next(left)[3:]
     per_element = options.reduction == "none"
+    given = alike(
+        [
+            logits,
+            labels,
+            *(_absent() if x is None else x for x in factors),
+            _absent() if mass is None else jnp.asarray(mass, dtype).reshape(-1),
+        ]
+    )
+    like = given[0]
     call = jax.ffi.ffi_call(
         "xent_elementwise",
         (
-            _shaped(shape if per_element else (), dtype),
-            _shaped(shape if gradient else (0,), logits.dtype),
+            _shaped(shape if per_element else (), dtype, like),
+            _shaped(shape if gradient else (0,), logits.dtype, like),
         ),
         vmap_method="broadcast_all",
         input_output_aliases={0: 1} if gradient else None,
     )
     return call(  # type: ignore[return-value]
-        logits,
-        labels,
-        *(_absent() if x is None else x for x in factors),
-        _absent() if mass is None else jnp.asarray(mass, dtype).reshape(-1),
+        *given,
         sizes=np.asarray(layouts[0][:3], np.int64),
         strides=np.asarray(strides, np.int64),
         kind=np.int64(ElementwiseLines.KINDS.index(options.kind)),

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.custom_derivatives import SymbolicZero
 
-from .arrays import is_readable, is_traced
+from .arrays import alike, is_readable, is_traced
 
 Arrays = dict[str, Any]
 Outputs = tuple[Any, ...]
@@ -47,7 +47,7 @@ def _reference(call: Call, arrays: Arrays, slopes: bool) -> tuple[Outputs, Outpu
         cotangents = [
             np.zeros(o.shape, jax.dtypes.float0)
             if not jnp.issubdtype(o.dtype, jnp.floating)
-            else jnp.full(o.shape, float(i == at), o.dtype)
+            else alike([o, jnp.full(o.shape, float(i == at), o.dtype)])[1]
             for i, o in enumerate(outputs)
         ]
         return pull(tuple(cotangents))[0]

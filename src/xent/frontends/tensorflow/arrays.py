@@ -157,11 +157,12 @@ def with_shape(argument: str, tensor: Any, shape: Any) -> Any:
 
 
 def divisor(normalizer: Any, reduction: str, dtype: str) -> Any:
-    """The checked normalizer as a number; a symbol of a graph stays one, for its value is not known."""
+    """The checked normalizer as a number; a symbol of a graph stays one, which is NaN where it would be refused."""
     normalizer = given("normalizer", normalizer)
     if tf.is_symbolic_tensor(normalizer):
         check_normalizer(1.0, reduction)
-        return tf.cast(normalizer, dtype)
+        number = tf.cast(normalizer, dtype)
+        return tf.where(number > 0, number, math.nan * tf.ones_like(number))
     return check_normalizer(normalizer, reduction)
 
 
