@@ -45,28 +45,59 @@ def class_numbers(xp: Any, x: Any) -> Any:
 def statistics(xp: Any, z: Any, *, index: Any = None, measure: Any = None) -> Statistics:
     """Row statistics of logits `z` `[..., C]`.
 
+    A namespace with `custom_gradient` differentiates them by their closed form, which takes far fewer operations.
+
     Args:
         index: class of each row, valid everywhere; or None.
         measure: w `[..., C]`; or None.
     """
     best = xp.argmax(z, axis=-1)
-    leader = xp.expand_dims(best, -1)
-    top = xp.take_along_axis(z, leader, -1)
-    classes = class_numbers(xp, z)
-    # the leader's own term, which is 1, stays out of the sum: log1p keeps what is left beside it
-    rest = xp.sum(xp.where(classes == leader, xp.zeros_like(z), xp.exp(z - top)), axis=-1)
-    top = top[..., 0]
-    log_sum = xp.log1p(rest)
-    nll = u = mass = None
-    if index is not None:
-        nll = (top - xp.take_along_axis(z, xp.expand_dims(index, -1), -1)[..., 0]) + log_sum
-    if measure is not None:
-        gap = finite_where(xp, measure == 0, top[..., None] - z)
-        mass = xp.sum(measure, axis=-1)
-        u = xp.sum(measure * gap, axis=-1) + mass * log_sum
-    p = xp.exp((z - top[..., None]) - log_sum[..., None])
-    entropy = xp.sum(p * finite_where(xp, p == 0, (top[..., None] - z) + log_sum[..., None]), axis=-1)
-    return Statistics(top + log_sum, nll, u, mass, entropy, best)
+    leader = class_numbers(xp, z) == xp.expand_dims(best, -1)
+    label = None if index is None else class_numbers(xp, z) == xp.expand_dims(index, -1)
+
+    def sums(z: Any) -> tuple[Any, Any]:
+        """The largest logit, and Σ e^(z - top) without the leader's own term, which is 1: log1p keeps what is left."""
+        top = xp.take_along_axis(z, xp.expand_dims(best, -1), -1)
+        return top, xp.sum(xp.where(leader, xp.zeros_like(z), xp.exp(z - top)), axis=-1)
+
+    def values(z: Any, w: Any) -> list[Any]:
+        top, rest = sums(z)
+        log_sum = xp.log1p(rest)
+        found = [top[..., 0] + log_sum]
+        if index is not None:
+            found.append((top[..., 0] - xp.take_along_axis(z, xp.expand_dims(index, -1), -1)[..., 0]) + log_sum)
+        if measure is not None:
+            found.append(xp.sum(w * finite_where(xp, w == 0, top - z), axis=-1) + xp.sum(w, axis=-1) * log_sum)
+        return found
+
+    def slopes(z: Any, w: Any, *upstream: Any) -> tuple[Any, Any]:
+        of_lse, *rest_of = (xp.expand_dims(g, -1) for g in upstream)
+        of_nll = rest_of.pop(0) if index is not None else None
+        of_u = rest_of.pop(0) if measure is not None else None
+        top, rest = sums(z)
+        log_sum, rest = xp.expand_dims(xp.log1p(rest), -1), xp.expand_dims(rest, -1)
+        every = of_lse if of_nll is None else of_lse + of_nll  # times p
+        if of_u is not None:
+            every = every + of_u * xp.expand_dims(xp.sum(w, axis=-1), -1)
+        # where the leader is the label their terms are exactly opposite
+        at_leader = every if of_nll is None else every - xp.where(label, of_nll, xp.zeros_like(of_nll))
+        slope = xp.where(leader, at_leader - every * (rest / (1.0 + rest)), every * xp.exp((z - top) - log_sum))
+        if label is not None:
+            slope = slope - xp.where(label & ~leader, of_nll, xp.zeros_like(of_nll))
+        if of_u is None:
+            return slope, None
+        return slope - of_u * w, of_u * (finite_where(xp, w == 0, top - z) + log_sum)
+
+    custom = getattr(xp, "custom_gradient", None)
+    lse, *others = values(z, measure) if custom is None else custom(values, slopes)(z, measure)
+    nll = others.pop(0) if index is not None else None
+    u = others.pop(0) if measure is not None else None
+    mass = None if measure is None else xp.sum(measure, axis=-1)
+    top, rest = sums(z)
+    log_sum = xp.expand_dims(xp.log1p(rest), -1)
+    p = xp.exp((z - top) - log_sum)
+    entropy = xp.sum(p * finite_where(xp, p == 0, (top - z) + log_sum), axis=-1)
+    return Statistics(lse, nll, u, mass, entropy, best)
 
 
 def softmax_cross_entropy(
@@ -152,6 +183,9 @@ def topk_or_nan(xp: Any, indices: Any, values: Any, classes: int) -> Any:
 
 def softplus(xp: Any, x: Any) -> Any:
     """log(1 + e^x): derivatives of any order are right, at 0 and at inf."""
+    native = getattr(xp, "softplus", None)
+    if native is not None:
+        return native(x)
     small = xp.abs(x) < 1
     inner = xp.logaddexp(xp.where(small, x, xp.zeros_like(x)), xp.zeros_like(x))
     outer = xp.where(small, xp.ones_like(x), x)

@@ -181,6 +181,7 @@ _NAMES = {
     "maximum": tf.maximum,
     "ones_like": tf.ones_like,
     "permute_dims": tf.transpose,
+    "softplus": tf.math.softplus,
     "sort": tf.sort,
     "stop_gradient": tf.stop_gradient,
     "sum": tf.reduce_sum,
@@ -210,8 +211,26 @@ class _Namespace:
         return tf.reshape(x, tf.concat([tf.shape(x)[:start], [-1]], 0))
 
     @staticmethod
-    def logaddexp(x: Any, y: Any) -> Any:
-        return tf.reduce_logsumexp([x, y], 0)
+    def custom_gradient(values: Any, slopes: Any) -> Any:
+        """A function of tensors, some of them None, with its derivative: slopes(inputs and upstream gradients)."""
+
+        def call(*inputs: Any) -> list[Any]:
+            given = [x for x in inputs if x is not None]
+
+            def spread(tensors: Any) -> list[Any]:
+                left = iter(tensors)
+                return [None if x is None else next(left) for x in inputs]
+
+            @tf.custom_gradient
+            def recorded(*tensors: Any) -> Any:
+                def gradient(*upstream: Any) -> list[Any]:
+                    return [slope for slope in slopes(*spread(tensors), *upstream) if slope is not None]
+
+                return values(*spread(tensors)), gradient
+
+            return list(recorded(*given))
+
+        return call
 
     @staticmethod
     def argmax(x: Any, axis: int) -> Any:
