@@ -69,7 +69,7 @@ def cross_entropy(
         axis = 0 if input.ndim == 1 else 1
         fits = input.ndim > 0 and isinstance(ignore_index, int)
         if fits and weight is not None:
-            fits = weight.shape == input.shape[axis : axis + 1] and ordinary.is_weight(weight, input)
+            fits = ordinary.is_weight(weight, input) and weight.shape == input.shape[axis : axis + 1]
         if fits and ordinary.is_index(target, input, axis):
             return _of_indices(input, target, weight, ignore_index, reduction, epsilon, axis)
         if fits and ignore_index < 0 and ordinary.is_like(target, input):

@@ -17,13 +17,16 @@ REDUCTIONS = ("mean", "sum", "none")
 
 def is_logits(input: Any) -> bool:
     """A dense tensor of a float dtype with at least one element."""
-    return isinstance(input, Tensor) and input.dtype in FLOATS and input.layout is torch.strided and input.numel() != 0
+    dense = isinstance(input, Tensor) and input.layout is torch.strided and not input.is_nested
+    return dense and input.dtype in FLOATS and input.numel() != 0
 
 
 def is_weight(weight: Any, input: Tensor) -> bool:
     """Weights of the logits' dtype and device that the kernels take: 0, or neither tiny nor huge, nor negative."""
     if not (isinstance(weight, Tensor) and weight.dtype == input.dtype and weight.device == input.device):
         return False
+    if torch.compiler.is_compiling():
+        return False  # who knows what it will hold
     if not is_readable(weight):
         return True  # the reference takes any
     fits = (weight == 0) | ((weight >= SMALLEST) & (weight <= LARGEST))
@@ -76,7 +79,7 @@ def nan_of_nothing(loss: Tensor, target: Tensor, weight: Tensor | None, ignore: 
         return loss
     kept = target != ignore
     mass = kept.sum() if weight is None else (weight[torch.where(kept, target, 0).long()] * kept).sum()
-    return loss + torch.where(mass == 0, math.nan, 0.0)
+    return loss + torch.where(mass == 0, math.nan, 0.0).to(loss.dtype)
 
 
 def has_axis(input: Tensor, dim: Any) -> bool:

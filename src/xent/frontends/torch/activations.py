@@ -22,7 +22,7 @@ class LogSumExp(torch.autograd.Function):
         ctx.axis = axis
         rows = memory(logits, axis)
         out = SoftmaxRows(rows).run(RowCoefficients(l=1.0), rows=True)
-        lse = torch.from_numpy(out.loss).to(logits.dtype).view(logits.shape[:axis] + logits.shape[axis + 1 :])
+        lse = torch.from_numpy(out.loss.reshape(logits.shape[:axis] + logits.shape[axis + 1 :])).to(logits.dtype)
         if lse.isnan().any():  # the kernels make NaN of +inf, whose sum is known here
             lse = torch.where(lse.isnan() & (logits.amax(axis) == math.inf), math.inf, lse)
         return lse

@@ -12,7 +12,7 @@ from torch.autograd import forward_ad
 from ...errors import type_error
 from ...kernels.native import DTYPE_CODES, POOLED_BYTES, Memory, PerRow, pooled
 from ...losses.weights import check_normalizer
-from ...problem import memory_order, row_layout
+from ...problem import dense_strides, row_layout
 from ..numpy.arrays import as_array
 
 _NAMES = "float32 float64 float16 bfloat16 int8 int16 int32 int64 uint8 uint16 uint32 uint64 bool complex64 complex128"
@@ -31,7 +31,8 @@ def memory(tensor: Tensor, axis: int) -> Memory:
     layout = row_layout(tensor.shape, tensor.stride(), axis)
     if layout is None:
         return memory(tensor.contiguous(), axis)
-    return Memory(tensor.data_ptr(), CODES[tensor.dtype], layout, tensor)
+    # a view of its own keeps the storage alive, whatever becomes of the tensor's `.data`
+    return Memory(tensor.data_ptr(), CODES[tensor.dtype], layout, tensor.detach())
 
 
 def empty_like(tensor: Tensor, dtype: torch.dtype | None = None) -> Tensor:
@@ -40,11 +41,10 @@ def empty_like(tensor: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     nbytes = tensor.numel() * dtype.itemsize
     if nbytes < POOLED_BYTES and tensor.is_contiguous():
         return torch.empty_like(tensor, dtype=dtype)
-    flat = torch.from_numpy(pooled(nbytes)).view(dtype)
-    order = memory_order(tensor.shape, tensor.stride())
-    if order is None:
-        return flat.view(tensor.shape)
-    return flat.view([tensor.shape[at] for at in order]).permute(sorted(range(len(order)), key=order.__getitem__))
+    # no view of anything, since autograd refuses to let views that a Function returns be changed in place
+    storage = torch.from_numpy(pooled(nbytes)).untyped_storage()
+    strides = dense_strides(tuple(tensor.shape), tensor.stride())
+    return torch.empty(0, dtype=dtype, device="cpu").set_(storage, 0, tensor.shape, strides)
 
 
 def output_like(tensor: Tensor, axis: int) -> tuple[Tensor, Memory]:
@@ -52,7 +52,7 @@ def output_like(tensor: Tensor, axis: int) -> tuple[Tensor, Memory]:
     out = empty_like(tensor)
     layout = row_layout(out.shape, out.stride(), axis)
     if layout is None:
-        return output_like(torch.empty(tensor.shape, dtype=tensor.dtype), axis)
+        return output_like(torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu"), axis)
     return out, Memory(out.data_ptr(), CODES[out.dtype], layout, out)
 
 
@@ -120,15 +120,45 @@ def is_plain(tensor: Tensor) -> bool:
         (type(tensor) is Tensor or type(tensor) is torch.nn.Parameter)
         and tensor.is_cpu
         and tensor.layout is torch.strided
-        and (torch.compiler.is_compiling() or not (tensor.is_conj() or tensor.is_neg()))
+        and (torch.compiler.is_compiling() or not (tensor.is_conj() or tensor.is_neg() or _is_watched()))
         and torch._C._functorch.get_dynamic_layer_stack_depth() == 0
         and forward_ad._current_level < 0
     )
 
 
+def _is_watched() -> bool:
+    """Whether something records torch's operations, which work on addresses would slip past."""
+    return torch._C._len_torch_dispatch_stack() > 0 or torch._C._get_tracing_state() is not None
+
+
 def is_readable(tensor: Tensor) -> bool:
     """Whether a plain tensor's values are there: not while a graph is traced."""
     return not torch.compiler.is_compiling() and is_plain(tensor)
+
+
+_BATCHED = (
+    torch._C.DispatchKeySet(torch._C._parse_dispatch_key("Batched"))  # type: ignore[arg-type]  # of is_grads_batched
+    | torch._C.DispatchKeySet(torch._C.DispatchKey.FuncTorchBatched)
+).raw_repr()
+
+
+def is_batched(upstream: tuple[Tensor | None, ...]) -> bool:
+    """Whether gradients are being made for many upstream gradients at once, which have no single number."""
+    return any(g is not None and torch._C._dispatch_keys(g).raw_repr() & _BATCHED for g in upstream)
+
+
+def is_saving_by_hooks() -> bool:
+    """Whether what is saved for the backward pass goes through hooks, as under checkpoints: keep nothing else then."""
+    return torch._C._autograd._top_saved_tensors_default_hooks(False) is not None
+
+
+def by_reference(reference: Any, tensor: Tensor, cotangents: tuple[Tensor | None, ...], again: bool) -> Tensor:
+    """The vector-Jacobian product of a function's outputs, differentiable if `again`."""
+    with torch.enable_grad():
+        x = tensor if again else tensor.detach().requires_grad_()
+        used = [(output, g) for output, g in zip(reference(x), cotangents, strict=False) if g is not None]
+        outputs, given = zip(*used, strict=True)
+        return torch.autograd.grad(outputs, x, given, create_graph=again)[0]
 
 
 def numpy_of(tensor: Tensor | None) -> Any:

@@ -33,11 +33,14 @@ from .arrays import (
     NAMESPACE,
     TORCH_DTYPES,
     as_tensor,
+    by_reference,
     divisor,
     dtype_name,
     empty_like,
+    is_batched,
     is_plain,
     is_readable,
+    is_saving_by_hooks,
     numpy_of,
     wanted_gradients,
 )
@@ -80,9 +83,9 @@ def _dense(classes: Tensor, starts: Tensor | None, logits: Tensor) -> Tensor:
 class _Call:
     """One call of an elementwise loss, with what its derivatives need."""
 
-    loss: ElementwiseLoss
+    loss: Any = None
     output: RowLayout
-    logits_like: Tensor
+    logits_like: Any = None
     labels: Tensor
     lists: Positives | None = None
     by_lists: PositiveLists | None = None
@@ -179,6 +182,11 @@ class _Call:
             validate=validate,
         )
 
+    def release(self, logits: Tensor) -> None:
+        """Lets go of large logits, which autograd keeps as long as it needs them."""
+        if logits.numel() * logits.itemsize >= POOLED_BYTES:
+            self.loss = self.logits_like = None
+
     def run(self, gradient: bool) -> tuple[Tensor | None, Tensor]:
         """The gradient if it is wanted, and the loss."""
         like = self.logits_like
@@ -188,7 +196,7 @@ class _Call:
         total, bad = self.loss.run(at_each, None if out is None else _memory(out, self.output))
         if bad:
             raise bad_label(self.labels_name, numpy_of(self.labels), self.options)
-        return out, torch.scalar_tensor(total, dtype=self.dtype) if each is None else each
+        return out, torch.scalar_tensor(total, dtype=self.dtype, device="cpu") if each is None else each
 
     def operator(self, logits: Tensor, validate: bool) -> Any:
         """The same through torch's dispatcher, for graphs. A normalizer that is a tensor divides afterwards."""
@@ -206,8 +214,9 @@ class _Call:
     def vjp(self, logits: Tensor, upstream: Tensor, out: Tensor | None) -> Tensor:
         """The gradient for any upstream gradient, in `out` if there is one; differentiable under `create_graph`."""
         if torch.is_grad_enabled():
-            loss = self.reference(logits)
-            return torch.autograd.grad(loss, logits, upstream, create_graph=True)[0]
+            return by_reference(lambda x: (self.reference(x),), logits, (upstream,), again=True)
+        if self.loss is None:
+            self.prepare(logits, False)
         if out is None:
             out = empty_like(self.logits_like)
         if upstream.ndim == 0 and self.scalar:
@@ -244,12 +253,16 @@ class ElementwiseCrossEntropy(torch.autograd.Function):
     def forward(ctx: Any, logits: Tensor, call: _Call) -> Tensor:
         ctx.save_for_backward(logits, *call.tensors)
         ctx.call = call
-        ctx.gradient, loss = call.run(call.one_pass)
+        ctx.gradient, loss = call.run(call.one_pass and not is_saving_by_hooks())
+        call.release(logits)
         return loss
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> Any:
         gradient, ctx.gradient = ctx.gradient, None
+        if is_batched((upstream,)):
+            saved, again = ctx.saved_tensors[0], torch.is_grad_enabled()
+            return by_reference(lambda x: (ctx.call.reference(x),), saved, (upstream,), again), None
         if gradient is not None and not torch.is_grad_enabled() and float(upstream) == 1.0:
             return gradient, None
         return ctx.call.vjp(ctx.saved_tensors[0], upstream, gradient), None
@@ -266,9 +279,12 @@ class _QuickCall(_Call):
         self.logits, self.labels, self.loss = logits, labels, ready
         self.weights, self.named = [], []
 
+    def release(self, logits: Tensor) -> None:
+        pass  # it is small
+
     def run(self, gradient: bool) -> tuple[Tensor | None, Tensor]:
         out = torch.empty_like(self.logits) if gradient else None
-        loss = torch.empty((), dtype=self.dtype)
+        loss = torch.empty((), dtype=self.dtype, device="cpu")
         into = 0 if out is None else out.data_ptr()
         if self.loss.run_at(self.logits.data_ptr(), self.labels.data_ptr(), into, loss.data_ptr()):
             raise bad_label(self.labels_name, numpy_of(self.labels), self.options)

@@ -29,17 +29,24 @@ def differentiable_operator(
         results: how many tensors it returns.
         forward: takes the arguments.
         backward: takes (arguments, upstream gradient of each result); returns the gradient of the first argument.
-        shapes: takes the arguments; returns uninitialised results, for tracing.
+        shapes: takes the arguments; returns uninitialised contiguous results, for tracing.
     """
     upstream = ", ".join(f"Tensor? upstream_{i}" for i in range(results))
     returns = "Tensor" if results == 1 else f"({', '.join(['Tensor'] * results)})"
+
+    def contiguous(*given: Any) -> Any:
+        found = forward(*given)
+        return found.contiguous() if results == 1 else tuple(t.contiguous() for t in found)
+
     made = torch.library.custom_op(
-        f"xent::{name}", forward, mutates_args=(), device_types="cpu", schema=f"({arguments}) -> {returns}"
+        f"xent::{name}", contiguous, mutates_args=(), device_types="cpu", schema=f"({arguments}) -> {returns}"
     )
     made.register_fake(shapes)
 
     def gradient(*given: Any) -> Tensor:
-        return backward(given[results:], given[:results])
+        found = backward(given[results:], given[:results])
+        promised = torch.empty_like(given[results])  # in the layout that the graph was told
+        return found if found.stride() == promised.stride() else promised.copy_(found)
 
     derivative = torch.library.custom_op(
         f"xent::{name}_backward",

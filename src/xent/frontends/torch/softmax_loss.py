@@ -22,11 +22,14 @@ from .arrays import (
     NAMESPACE,
     TORCH_DTYPES,
     as_tensor,
+    by_reference,
     cotangent,
     divisor,
     dtype_name,
+    is_batched,
     is_plain,
     is_readable,
+    is_saving_by_hooks,
     memory,
     numpy_of,
     output_like,
@@ -56,7 +59,8 @@ class SoftmaxCrossEntropy(torch.autograd.Function):
     def forward(ctx: Any, logits: Tensor, call: _Call) -> Any:
         ctx.save_for_backward(logits, *call.tensors)
         ctx.call = call
-        ctx.gradient, results = call.run(logits, gradient=call.one_pass)
+        ctx.gradient, results = call.run(logits, gradient=call.one_pass and not is_saving_by_hooks())
+        call.release(logits)
         if len(results) == 1:
             return results[0]
         ctx.set_materialize_grads(False)
@@ -66,6 +70,8 @@ class SoftmaxCrossEntropy(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor | None) -> Any:
         gradient, ctx.gradient = ctx.gradient, None
+        if is_batched(upstream):
+            return by_reference(ctx.call.reference, ctx.saved_tensors[0], upstream, torch.is_grad_enabled()), None
         ready = gradient is not None and not torch.is_grad_enabled()
         alone = len(upstream) == 1 or (upstream[1] is None and upstream[2] is None)
         if ready and alone and upstream[0] is not None and float(upstream[0]) == 1.0:
@@ -84,6 +90,7 @@ class _Call:
         self.return_stats = False
         self.one_pass = False
         self.function: RowFunction | None = None
+        self.loss: Any = None
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
@@ -107,30 +114,34 @@ class _Call:
             function=self.function,
         )
 
+    def release(self, logits: Tensor) -> None:
+        """Lets go of large logits, which autograd keeps as long as it needs them."""
+        if logits.numel() * logits.itemsize >= POOLED_BYTES:
+            self.loss = None
+
     def run(self, logits: Tensor, gradient: bool) -> tuple[Tensor | None, tuple[Tensor, ...]]:
         """The gradient if it is wanted, and (loss,) or (loss, lse, entropy, argmax)."""
         out, into = output_like(logits, self.problem.axis) if gradient else (None, None)
         results = self.loss.run(into, statistics=self.return_stats)
         if self.options.reduction != "none":
-            loss = torch.scalar_tensor(results.total, dtype=self.dtype)
+            loss = torch.scalar_tensor(results.total, dtype=self.dtype, device="cpu")
         else:
             loss = self.per_row(results.loss)
         if not self.return_stats:
             return out, (loss,)
-        argmax = torch.from_numpy(results.argmax).view(self.problem.batch_shape)
+        argmax = torch.from_numpy(results.argmax.reshape(self.problem.batch_shape))
         return out, (loss, self.per_row(results.lse), self.per_row(results.entropy), argmax)
 
     def per_row(self, values: Any) -> Tensor:
-        return torch.from_numpy(values).to(self.dtype).view(self.problem.batch_shape)
+        return torch.from_numpy(values.reshape(self.problem.batch_shape)).to(self.dtype)
 
     def vjp(self, logits: Tensor, upstream: tuple[Tensor | None, ...], out: Tensor | None) -> Tensor:
         """The gradient for any upstream gradients, in `out` if there is one; differentiable under `create_graph`."""
         loss, lse, entropy = (*upstream, None, None)[:3]
         if torch.is_grad_enabled():
-            pairs = zip(self.reference(logits), (loss, lse, entropy), strict=False)
-            used = [(output, g) for output, g in pairs if g is not None]
-            outputs, cotangents = zip(*used, strict=True)
-            return torch.autograd.grad(outputs, logits, cotangents, create_graph=True)[0]
+            return by_reference(self.reference, logits, (loss, lse, entropy), again=True)
+        if self.loss is None:
+            self.prepare(logits, False)
         if out is None:
             out, into = output_like(logits, self.problem.axis)
         else:
@@ -195,10 +206,13 @@ class _QuickCall(_Call):
 
     ready: IndexLoss
 
+    def release(self, logits: Tensor) -> None:
+        pass  # it is small
+
     def run(self, logits: Tensor, gradient: bool) -> tuple[Tensor | None, tuple[Tensor, ...]]:
         labels = self.arguments[0]
         out = torch.empty_like(logits) if gradient else None
-        loss = torch.empty((), dtype=self.dtype)
+        loss = torch.empty((), dtype=self.dtype, device="cpu")
         into = 0 if out is None else out.data_ptr()
         bad = self.ready.run(logits.data_ptr(), labels.data_ptr(), into, loss.data_ptr())
         if bad >= 0:
