@@ -32,8 +32,8 @@ struct IndexLoss {
   xent::Array gradient;
 
   // Writes the loss to a float or double, and the gradient where there is one; returns the first row whose label is out
-  // of range, or -1. Where labels are checked, such a row stops it.
-  i64 run(uintptr_t logits, uintptr_t labels, uintptr_t gradient_out, uintptr_t loss_out) const {
+  // of range, or -1. Where labels are checked, such a row stops it. Both are times `upstream`.
+  i64 run(uintptr_t logits, uintptr_t labels, uintptr_t gradient_out, uintptr_t loss_out, double upstream) const {
     Softmax p = problem;
     p.logits.data = pointer<char>(logits);
     p.index = pointer<i64>(labels);
@@ -47,7 +47,7 @@ struct IndexLoss {
       p.index = resolved.data();
     }
     xent::Coefficients k = coefficients;
-    k.scale = !mean ? 1.0 : found.kept ? 1.0 / double(found.kept) : 0.0;
+    k.scale = (!mean ? 1.0 : found.kept ? 1.0 / double(found.kept) : 0.0) * upstream;
     xent::Array out = gradient;
     out.data = pointer<char>(gradient_out);
     const double loss = xent::kernels().softmax(p, k, xent::Statistics{}, out) * k.scale;
@@ -164,7 +164,7 @@ NB_MODULE(_native, m) {
             self->ignore = ignore;
             self->validate = validate;
           })
-      .def("run", &IndexLoss::run);
+      .def("run", &IndexLoss::run, "logits"_a, "labels"_a, "gradient"_a, "loss"_a, "upstream"_a = 1.0);
 
   nb::class_<xent::Elementwise>(m, "Elementwise")
       .def(

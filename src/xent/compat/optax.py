@@ -2,12 +2,14 @@
 
 Where Optax is wrong, these are right: a label out of range is an IndexError (inside jit, a NaN loss and a NaN gradient)
 instead of the last class or a finite gradient; a class without mass adds 0 to value, gradient and tangent, whatever its
-logit; the gradient of a divergence is finite where a target is 0.
+logit; the gradient of a divergence is finite where a target is 0; an element that `where` leaves out is not read, and
+may be NaN.
 """
 
 from __future__ import annotations
 
 import math
+import operator
 from typing import Any
 
 import numpy as np
@@ -36,28 +38,48 @@ __all__ = [
 ]
 
 
+def _arrays(**named: Any) -> tuple[Any, list[Any]]:
+    """The namespace of some arrays' framework, and the arrays in it; integers that would not fit stay out of range."""
+    xp = namespace_of(*named.values())
+    like = next(x for x in named.values() if x is not None and namespace_of(x) is xp)
+    return xp, [None if x is None else xp.asarray(xp.as_array(name, x, like)) for name, x in named.items()]
+
+
+def _common(shapes: list[tuple[int, ...]]) -> tuple[int, ...]:
+    """The shape that all broadcast to. Equal ones may have axes of unknown length."""
+    return shapes[0] if all(shape == shapes[0] for shape in shapes) else np.broadcast_shapes(*shapes)
+
+
+def _spread(xp: Any, x: Any, shape: tuple[int, ...]) -> Any:
+    return x if xp.shape(x) == shape else xp.broadcast_to(x, shape)
+
+
 class _Batch:
-    """Arrays broadcast to one shape, with the axes that are summed moved to the end and made one."""
+    """Arrays broadcast to one shape, with the axes that are summed moved to the end and made one.
 
-    def __init__(self, axis: Axes, where: Any, logits: Any, *others: Any) -> None:
-        self.xp = xp = namespace_of(logits, *others, where)
-        arrays = [xp.asarray(x) for x in (logits, *others)]
+    A mask without those axes gets them if `rows`, and is broadcast like any array if not.
+    """
+
+    def __init__(self, axis: Axes, where: Any, *, rows: bool = True, **named: Any) -> None:
+        self.xp, (mask, *arrays) = _arrays(where=where, **named)
+        xp = self.xp
         self.dtype = _float_dtype(xp, arrays[0])
-        arrays = [arrays[0], *(xp.astype(x, self.dtype) for x in arrays[1:])]
-        shape = np.broadcast_shapes(*(xp.shape(x) for x in arrays))
+        for at, given in enumerate(named.values()):
+            name = xp.dtype_name(arrays[at])
+            if name not in LOGIT_DTYPES:
+                arrays[at] = xp.astype(arrays[at], self.dtype)
+            elif namespace_of(given) is xp:  # what had to be converted has a dtype by accident
+                self.dtype = _wider(self.dtype, name)
+        shape = _common([xp.shape(x) for x in arrays])
         self.axes = _axes(axis, len(shape))
+        self.arrays = [_in_rows(xp, _spread(xp, x, shape), self.axes) for x in arrays]
         self.mask = None
-        if where is not None:
-            mask = xp.astype(xp.asarray(where), "bool")
-            if mask.ndim != len(shape) and isinstance(axis, int):
-                mask = xp.expand_dims(mask, axis)
-            self.mask = self._rows(mask, shape)
-        self.arrays = [self._rows(x, shape) for x in arrays]
-
-    def _rows(self, x: Any, shape: tuple[int, ...]) -> Any:
-        if self.xp.shape(x) != shape:
-            x = self.xp.broadcast_to(x, shape)
-        return _in_rows(self.xp, x, self.axes)
+        if mask is not None:
+            mask = xp.astype(mask, "bool")
+            if rows and len(xp.shape(mask)) == len(shape) - len(self.axes):
+                for at in sorted(self.axes):
+                    mask = xp.expand_dims(mask, at)
+            self.mask = _in_rows(xp, _spread(xp, mask, shape), self.axes)
 
     def filled(self, x: Any, value: float) -> Any:
         """The array, with a value where the mask leaves it out."""
@@ -86,8 +108,14 @@ def _float_dtype(xp: Any, logits: Any) -> str:
     return name
 
 
+def _wider(one: str, other: str) -> str:
+    """The float dtype that holds what two hold."""
+    return one if one == other else "float64" if "float64" in (one, other) else "float32"
+
+
 def _axes(axis: Axes, rank: int) -> tuple[int, ...]:
-    given = tuple(range(rank)) if axis is None else (axis,) if isinstance(axis, int) else tuple(axis)
+    several = tuple(range(rank)) if axis is None else axis
+    given = tuple(several) if isinstance(several, tuple | list) else (operator.index(several),)
     for at in given:
         if not -rank <= at < rank:
             raise value_error("axis", f"axes in [{-rank}, {rank})", repr(axis), "Name axes that the logits have.")
@@ -96,11 +124,16 @@ def _axes(axis: Axes, rank: int) -> tuple[int, ...]:
 
 def _in_rows(xp: Any, x: Any, axes: tuple[int, ...]) -> Any:
     """The array with some axes moved to the end and made one."""
-    kept = [at for at in range(x.ndim) if at not in axes]
+    shape = xp.shape(x)
+    kept = [at for at in range(len(shape)) if at not in axes]
     order = (*kept, *axes)
-    if order != tuple(range(x.ndim)):
+    if order != tuple(range(len(shape))):
         x = xp.permute_dims(x, order)
-    return x if len(axes) == 1 else xp.flatten(x, len(kept))
+    if len(axes) == 1:
+        return x
+    if any(shape[at] == 0 for at in kept):  # there are no rows, of whatever length
+        return x[(..., *[0] * (len(axes) - 1))]
+    return xp.flatten(x, len(kept))
 
 
 def softmax_cross_entropy(logits: Any, labels: Any, axis: Axes = -1, where: Any = None) -> Any:
@@ -110,10 +143,11 @@ def softmax_cross_entropy(logits: Any, labels: Any, axis: Axes = -1, where: Any 
         logits: z, of a float dtype.
         labels: t, broadcast with the logits; not normalised. Classes of mass 0 add 0.
         axis: the class axis, several that are one set of classes, or None for all.
-        where: which elements count; of the shape of the logits, or without the class axis.
+        where: which elements count; of the shape of the logits, or without the class axes. A row of none has loss 0.
 
     Returns:
-        The losses in nats, in the dtype of the logits, differentiable in both arrays.
+        The losses in nats, in the dtype of the logits, or of the labels if that is a wider float; differentiable in
+        both arrays.
 
     Raises:
         TypeError: logits of no float dtype. ValueError: shapes that do not fit, an axis that does not exist.
@@ -126,7 +160,7 @@ def softmax_cross_entropy(logits: Any, labels: Any, axis: Axes = -1, where: Any 
 
     Source: `optax.losses.softmax_cross_entropy`, which gives NaN for a logit of -inf without mass.
     """
-    batch = _Batch(axis, where, logits, labels)
+    batch = _Batch(axis, where, logits=logits, labels=labels)
     z, t = batch.arrays
     z, some = batch.without_empty(z)
     return batch.result(_softmax_cross_entropy(z, batch.filled(t, 0.0), reduction="none"), some)
@@ -139,7 +173,7 @@ def safe_softmax_cross_entropy(logits: Any, labels: Any) -> Any:
         logits, labels: as in `softmax_cross_entropy`.
 
     Returns:
-        The losses in nats, in the dtype of the logits.
+        The losses in nats, as `softmax_cross_entropy` returns them.
 
     Raises:
         TypeError, ValueError: as `softmax_cross_entropy`.
@@ -162,9 +196,10 @@ def softmax_cross_entropy_with_integer_labels(
 
     Args:
         logits: z, of a float dtype.
-        labels: y, integers, the shape of the logits without `axis`; with several axes, indices into all their classes.
+        labels: y, integers, broadcast with the logits without `axis`; with several axes, indices into all classes.
         axis: the class axis, or several that are one set of classes.
-        where: which logits count in the sum; of the shape of the logits, or without the class axis.
+        where: which logits count in the sum; of the shape of the logits, or without the class axes. A row of none has
+            loss 0, and its label is not read.
 
     Returns:
         The losses in nats, in the dtype of the logits.
@@ -188,19 +223,26 @@ def softmax_cross_entropy_with_integer_labels(
             "Keyword argument 'axis' must be of type 'int' or 'tuple[int, ...]' but actual type is "
             f"{type(axis)}. Name the class axes."
         )
-    batch = _Batch(axis, where, logits)
-    xp, (z,) = batch.xp, batch.arrays
-    y = xp.asarray(labels)
+    xp, (y, *_) = _arrays(labels=labels, logits=logits, where=where)
     if xp.dtype_name(y) not in INTEGER_DTYPES:
         raise type_error("labels", "integers", xp.dtype_name(y), "Pass soft labels to softmax_cross_entropy.")
+    batch = _Batch(axis, where, logits=logits)
+    (z,) = batch.arrays
+    *rows, classes = xp.shape(z)
+    if len(xp.shape(y)) == len(rows):
+        shape = _common([tuple(rows), xp.shape(y)])
+        y, z = _spread(xp, y, shape), _spread(xp, z, (*shape, classes))
     if batch.mask is None:
         return batch.result(_softmax_cross_entropy(z, y, reduction="none"))
+    batch.mask = _spread(xp, batch.mask, xp.shape(z))
     raw = z
     z, some = batch.without_empty(z)
+    y = xp.where(some, y, xp.zeros_like(y))
     own = _softmax_cross_entropy(z, y, reduction="none")
     # a label that is left out of the sum still has its logit
-    at = xp.expand_dims(xp.where((y < 0) | (y >= z.shape[-1]), xp.zeros_like(y), y), -1)
-    left_out = ~xp.take_along_axis(batch.mask, at, -1)[..., 0]
+    outside = (y < 0) | (y >= classes)
+    at = xp.expand_dims(xp.where(outside, xp.zeros_like(y), y), -1)
+    left_out = ~(xp.take_along_axis(batch.mask, at, -1)[..., 0] | outside)
     other = xp.astype(logsumexp(z) - xp.take_along_axis(raw, at, -1)[..., 0], xp.dtype_name(own))
     finite = xp.where(left_out, xp.zeros_like(own), own)
     return batch.result(xp.where(left_out, other, finite), some)
@@ -233,17 +275,13 @@ def sigmoid_binary_cross_entropy(logits: Any, labels: Any) -> Any:
 
 def _elements(logits: Any, labels: Any) -> tuple[Any, str, Any, Any]:
     """The namespace, the dtype of the logits, and both arrays in it and in one shape."""
-    xp = namespace_of(logits, labels)
-    x = xp.asarray(logits)
+    xp, (x, y) = _arrays(logits=logits, labels=labels)
     dtype = _float_dtype(xp, x)
-    y = xp.astype(xp.asarray(labels), dtype)
-    if xp.shape(x) != xp.shape(y):
-        shape = np.broadcast_shapes(xp.shape(x), xp.shape(y))
-        x, y = xp.broadcast_to(x, shape), xp.broadcast_to(y, shape)
-    return xp, dtype, x, y
+    shape = _common([xp.shape(x), xp.shape(y)])
+    return xp, dtype, _spread(xp, x, shape), _spread(xp, xp.astype(y, dtype), shape)
 
 
-def sigmoid_focal_loss(logits: Any, labels: Any, alpha: float | None = None, gamma: float = 2.0) -> Any:
+def sigmoid_focal_loss(logits: Any, labels: Any, *, alpha: Any = None, gamma: Any = 2.0) -> Any:
     """Focal loss of each element: the binary cross-entropy times `(1 - p_t)^γ`, `p_t = y·σ(x) + (1 - y)·σ(-x)`.
 
     Args:
@@ -286,7 +324,7 @@ def poly_loss_cross_entropy(logits: Any, labels: Any, *, epsilon: Any = 2.0, axi
         epsilon: weight of the added term, a number or one an example.
 
     Returns:
-        The losses in nats, in the dtype of the logits.
+        The losses in nats, as `softmax_cross_entropy` returns them.
 
     Raises:
         TypeError: labels or logits of no float dtype. ValueError: as `softmax_cross_entropy`.
@@ -297,12 +335,12 @@ def poly_loss_cross_entropy(logits: Any, labels: Any, *, epsilon: Any = 2.0, axi
         >>> optax.poly_loss_cross_entropy(np.array([[1.0, 2.0, 3.0]]), np.array([[0.0, 0.0, 1.0]])).round(6)
         array([1.077124])
 
-    Source: `optax.losses.poly_loss_cross_entropy`; Leng et al. 2022 (arXiv:2204.12511).
+    Source: `optax.losses.poly_loss_cross_entropy`, whose two terms read a `where` without class axes differently; Leng
+    et al. 2022 (arXiv:2204.12511).
     """
-    xp = namespace_of(logits, labels)
-    _check_float(xp, "labels", labels)
-    batch = _Batch(axis, where, logits, labels)
-    z, t = batch.arrays
+    _check_float("labels", labels)
+    batch = _Batch(axis, where, logits=logits, labels=labels)
+    xp, (z, t) = batch.xp, batch.arrays
     z, some = batch.without_empty(z)
     t = batch.filled(t, 0.0)
     loss = _softmax_cross_entropy(z, t, reduction="none")
@@ -317,10 +355,11 @@ def kl_divergence(log_predictions: Any, targets: Any, axis: Axes = -1, where: An
     Args:
         log_predictions: log q, of a float dtype.
         targets: t, broadcast with them. Where t is 0 nothing is added, in value and gradient.
-        axis, where: as in `softmax_cross_entropy`.
+        axis: as in `softmax_cross_entropy`.
+        where: which elements count, broadcast with the arrays.
 
     Returns:
-        The divergences in nats, in the dtype of `log_predictions`.
+        The divergences in nats, in the wider dtype of both arrays.
 
     Raises:
         TypeError: arrays of no float dtype. ValueError: shapes that do not fit.
@@ -333,7 +372,8 @@ def kl_divergence(log_predictions: Any, targets: Any, axis: Axes = -1, where: An
 
     Source: `optax.losses.kl_divergence`, whose gradient is NaN where a target is 0.
     """
-    return _divergence(log_predictions, targets, axis, where, log_targets=False)
+    batch, loss = _divergence(log_predictions, targets, axis, where, log_targets=False)
+    return batch.result(loss)
 
 
 def kl_divergence_with_log_targets(log_predictions: Any, log_targets: Any, axis: Axes = -1, where: Any = None) -> Any:
@@ -344,7 +384,7 @@ def kl_divergence_with_log_targets(log_predictions: Any, log_targets: Any, axis:
         log_targets: log t; -inf for a class without mass.
 
     Returns:
-        The divergences in nats, in the dtype of `log_predictions`.
+        The divergences in nats, in the wider dtype of both arrays.
 
     Raises:
         TypeError, ValueError: as `kl_divergence`.
@@ -357,19 +397,24 @@ def kl_divergence_with_log_targets(log_predictions: Any, log_targets: Any, axis:
 
     Source: `optax.losses.kl_divergence_with_log_targets`.
     """
-    return _divergence(log_predictions, log_targets, axis, where, log_targets=True)
-
-
-def _divergence(log_predictions: Any, targets: Any, axis: Axes, where: Any, *, log_targets: bool) -> Any:
-    xp = namespace_of(log_predictions, targets)
-    _check_float(xp, "log_targets" if log_targets else "targets", targets)
-    batch = _Batch(axis, where, log_predictions, targets)
-    q, t = batch.arrays
-    t = batch.filled(t, -math.inf if log_targets else 0.0)
-    loss = _kl_divergence(
-        batch.filled(q, 0.0), t, log_predictions=True, log_targets=log_targets, reduction="none", validate=False
-    )
+    batch, loss = _divergence(log_predictions, log_targets, axis, where, log_targets=True)
     return batch.result(loss)
+
+
+def _divergence(log_predictions: Any, targets: Any, axis: Axes, where: Any, *, log_targets: bool) -> tuple[_Batch, Any]:
+    """The arrays as rows, and the divergence of each row."""
+    _check_float("log_targets" if log_targets else "targets", targets)
+    batch = _Batch(axis, where, rows=False, log_predictions=log_predictions, targets=targets)
+    q, t = batch.arrays
+    loss = _kl_divergence(
+        batch.filled(q, 0.0),
+        batch.filled(t, -math.inf if log_targets else 0.0),
+        log_predictions=True,
+        log_targets=log_targets,
+        reduction="none",
+        validate=False,
+    )
+    return batch, loss
 
 
 def generalized_kl_divergence(log_predictions: Any, targets: Any, axis: Axes = -1, where: Any = None) -> Any:
@@ -379,7 +424,7 @@ def generalized_kl_divergence(log_predictions: Any, targets: Any, axis: Axes = -
         log_predictions, targets, axis, where: as in `kl_divergence`.
 
     Returns:
-        The divergences in nats, in the dtype of `log_predictions`.
+        The divergences in nats, in the wider dtype of both arrays.
 
     Raises:
         TypeError, ValueError: as `kl_divergence`.
@@ -392,10 +437,11 @@ def generalized_kl_divergence(log_predictions: Any, targets: Any, axis: Axes = -
 
     Source: `optax.losses.generalized_kl_divergence`.
     """
-    batch = _Batch(axis, where, log_predictions, targets)
-    xp, (q, t) = batch.xp, batch.arrays
-    excess = xp.sum(batch.filled(xp.exp(q), 0.0) - batch.filled(t, 0.0), axis=-1)
-    return kl_divergence(log_predictions, targets, axis, where) + batch.result(excess)
+    batch, loss = _divergence(log_predictions, targets, axis, where, log_targets=False)
+    xp, wide = batch.xp, batch.xp.dtype_name(loss)
+    q, t = (xp.astype(x, wide) for x in batch.arrays)
+    excess = batch.filled(xp.exp(batch.filled(q, 0.0)) - t, 0.0)
+    return batch.result(loss + xp.sum(excess, axis=-1))
 
 
 def smooth_labels(labels: Any, alpha: Any, *, axis: Axes = -1, where: Any = None) -> Any:
@@ -405,7 +451,7 @@ def smooth_labels(labels: Any, alpha: Any, *, axis: Axes = -1, where: Any = None
         labels: t, of a float dtype.
         alpha: α in [0, 1].
         axis: the class axes, whose product C is.
-        where: which elements count in C.
+        where: which elements count in C, broadcast with the labels.
 
     Returns:
         An array like `labels`.
@@ -421,19 +467,19 @@ def smooth_labels(labels: Any, alpha: Any, *, axis: Axes = -1, where: Any = None
 
     Source: `optax.losses.smooth_labels`.
     """
-    xp = namespace_of(labels, where)
-    _check_float(xp, "labels", labels)
-    t = xp.asarray(labels)
+    _check_float("labels", labels)
+    xp, (t, counted) = _arrays(labels=labels, where=where)
     axes = _axes(axis, t.ndim)
     if where is None:
         return (1.0 - alpha) * t + alpha / math.prod(t.shape[at] for at in axes)
-    counted = xp.astype(xp.asarray(where), xp.dtype_name(t))
+    counted = _spread(xp, xp.astype(counted, xp.dtype_name(t)), xp.shape(t))
     for at in axes:
         counted = xp.expand_dims(xp.sum(counted, axis=at), at)
     return (1.0 - alpha) * t + alpha / counted
 
 
-def _check_float(xp: Any, argument: str, array: Any) -> None:
-    name = xp.dtype_name(xp.asarray(array))
+def _check_float(argument: str, array: Any) -> None:
+    xp, (array,) = _arrays(**{argument: array})
+    name = xp.dtype_name(array)
     if name not in LOGIT_DTYPES:
         raise type_error(argument, " or ".join(LOGIT_DTYPES), name, "Convert it to the logits' dtype.")

@@ -156,9 +156,9 @@ class ElementwiseLoss:
         total, bad = self._lines.run(self.scale, loss, gradient)
         return total * self.scale, bad and self.validate
 
-    def run_at(self, logits: int, labels: int, gradient: int, loss: int) -> bool:
-        """The same for contiguous arrays at other addresses; whether a label was bad."""
-        return self._lines.run_at(self.scale, logits, labels, gradient, loss) and self.validate
+    def run_at(self, logits: int, labels: int, gradient: int, loss: int, upstream: float = 1.0) -> bool:
+        """The same, times `upstream`, for contiguous arrays at other addresses; whether a label was bad."""
+        return self._lines.run_at(self.scale * upstream, logits, labels, gradient, loss) and self.validate
 
     def gradient(self, into: Memory, upstream: float | Memory) -> None:
         """The vector-Jacobian product for one upstream gradient, or one an element."""

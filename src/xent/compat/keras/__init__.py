@@ -7,7 +7,10 @@ configurations stay what they are, and `model.compile` takes them. Where Keras i
 - an id out of range is an error, or a NaN loss in a compiled step, on every backend;
 - from logits nothing is clipped, so a loss above 16.1 and its gradient are what they are;
 - label smoothing spreads over the classes of `axis`, not of the last axis;
-- probabilities are normalised for sparse labels on every backend.
+- probabilities are normalised for sparse labels on every backend;
+- a sparse loss keeps its axis when it is saved, and a saved function is found again, not Keras' of that name.
+
+`KLDivergence` and `kl_divergence`, which have no logits, are Keras' own.
 """
 
 from keras.losses import KLDivergence, kl_divergence

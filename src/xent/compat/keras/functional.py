@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import Any
 
@@ -15,6 +16,13 @@ from keras.src.backend.common.masking import set_keras_mask  # how Keras' own lo
 import xent
 
 from ...errors import type_error
+from ...losses.labels import check_index
+from ...problem import softmax_problem
+from ..arrays import namespace_of
+from ..optax import sigmoid_focal_loss
+
+# As Keras' own functions are found by name, so these must have names of their own to be found again.
+_serializable = keras.saving.register_keras_serializable(package="xent")
 
 # Up to here a dtype tells neighbouring class ids apart.
 _EXACT_IDS = {"float16": 2**11, "bfloat16": 2**8, "float32": 2**24}
@@ -40,8 +48,15 @@ def _smoothed(y_true: Any, label_smoothing: float, classes: int) -> Any:
     return y_true * (1.0 - label_smoothing) + label_smoothing / classes if label_smoothing else y_true
 
 
+def _in_float32(y_pred: Any) -> Any:
+    """At least float32, in which half precision is computed."""
+    return y_pred if keras.backend.standardize_dtype(y_pred.dtype) == "float64" else ops.cast(y_pred, "float32")
+
+
 def _class_ids(y_true: Any, y_pred: Any, axis: int) -> Any:
     """Class ids as integers, which they are, or whole numbers in floats that tell them apart."""
+    if not ops.is_tensor(y_true):  # integers that would not fit stay out of range
+        y_true = namespace_of(y_pred).as_array("y_true", y_true, y_pred)
     y_true = ops.convert_to_tensor(y_true)
     dtype = keras.backend.standardize_dtype(y_true.dtype)
     classes = y_pred.shape[axis]
@@ -53,6 +68,16 @@ def _class_ids(y_true: Any, y_pred: Any, axis: int) -> Any:
     return y_true if "int" in dtype else ops.cast(y_true, "int32")
 
 
+def _check_ids(ids: Any, y_pred: Any, axis: int, ignore_class: int | None = None) -> None:
+    """Refuses class ids out of range, if they can be read; but no probabilities, which may be NaN as in Keras."""
+    xp = namespace_of(y_pred)
+    shapes = xp.shape(y_pred), xp.dtype_name(y_pred), axis, xp.shape(ids), xp.dtype_name(ids)
+    problem = softmax_problem(*shapes, topk=False, logits="y_pred")
+    if xp.is_readable(ids):
+        check_index(xp.numpy_of(ids), problem, ignore_class)
+
+
+@_serializable
 def categorical_crossentropy(
     y_true: Any, y_pred: Any, from_logits: bool = False, label_smoothing: float = 0.0, axis: int = -1
 ) -> Any:
@@ -90,6 +115,7 @@ def categorical_crossentropy(
     return ops.cast(loss, y_pred.dtype)
 
 
+@_serializable
 def sparse_categorical_crossentropy(
     y_true: Any, y_pred: Any, from_logits: bool = False, ignore_class: int | None = None, axis: int = -1
 ) -> Any:
@@ -101,13 +127,14 @@ def sparse_categorical_crossentropy(
         y_pred: probabilities, which are divided by their sum and clipped to [1e-7, 1 - 1e-7]; or logits.
         from_logits: whether `y_pred` are logits. Then nothing is clipped.
         ignore_class: an id whose rows have loss 0; their predictions are not read, and the mean does not count them.
-        axis: the class axis.
+        axis: the class axis; any, where Keras on TensorFlow and JAX takes the last only.
 
     Returns:
         The loss of each row, in the dtype of `y_pred`.
 
     Raises:
-        IndexError: an id out of range, in eager code; in a compiled step its loss is NaN.
+        IndexError: an id out of range, in eager code; in a compiled step its loss and gradient are NaN.
+        TypeError: ids in floats that merge some of the classes.
 
     Example:
         >>> import numpy as np
@@ -126,8 +153,9 @@ def sparse_categorical_crossentropy(
         if ignore_class is not None:
             kept = ops.expand_dims(ops.not_equal(y_true, ignore_class), axis)
             y_pred = ops.where(kept, y_pred, ops.ones_like(y_pred))
+        _check_ids(y_true, y_pred, axis, ignore_class)
         loss = xent.cross_entropy_from_probs(
-            _clipped(y_pred, axis), y_true, axis=axis, ignore_index=ignore_class, reduction="none"
+            _clipped(y_pred, axis), y_true, axis=axis, ignore_index=ignore_class, reduction="none", validate=False
         )
     loss = ops.cast(loss, y_pred.dtype)
     if ignore_class is not None:
@@ -141,6 +169,7 @@ def _clipped(y_pred: Any, axis: int) -> Any:
     return ops.clip(y_pred / ops.sum(y_pred, axis=axis, keepdims=True), epsilon, 1.0 - epsilon)
 
 
+@_serializable
 def binary_crossentropy(
     y_true: Any, y_pred: Any, from_logits: bool = False, label_smoothing: float = 0.0, axis: int = -1
 ) -> Any:
@@ -176,6 +205,7 @@ def binary_crossentropy(
     return ops.cast(ops.mean(loss, axis=axis), y_pred.dtype)
 
 
+@_serializable
 def binary_focal_crossentropy(
     y_true: Any,
     y_pred: Any,
@@ -219,14 +249,11 @@ def binary_focal_crossentropy(
             y_true, y_pred, apply_class_balancing, alpha, gamma, label_smoothing=label_smoothing, axis=axis
         )
     t = _smoothed(y_true, label_smoothing, 2)
-    each = xent.sigmoid_cross_entropy(y_pred, t, reduction="none", validate=False)
-    wrong = t * xent.sigmoid(-y_pred) + (1.0 - t) * xent.sigmoid(y_pred)  # 1 - p_t, without the difference
-    each = ops.power(ops.cast(wrong, each.dtype), gamma) * each
-    if apply_class_balancing:
-        each = ops.cast(t * alpha + (1.0 - t) * (1.0 - alpha), each.dtype) * each
+    each = sigmoid_focal_loss(_in_float32(y_pred), t, alpha=alpha if apply_class_balancing else None, gamma=gamma)
     return ops.cast(ops.mean(each, axis=axis), y_pred.dtype)
 
 
+@_serializable
 def categorical_focal_crossentropy(
     y_true: Any,
     y_pred: Any,
@@ -240,7 +267,7 @@ def categorical_focal_crossentropy(
 
     Args:
         y_true, y_pred, from_logits, label_smoothing, axis: as in `categorical_crossentropy`.
-        alpha: a number, or one a class along the last axis.
+        alpha: a number, or a list of one a class along the last axis.
         gamma: exponent, at least 0.
 
     Returns:
@@ -264,17 +291,22 @@ def categorical_focal_crossentropy(
     if not from_logits:
         smoothed = _smoothed(y_true, label_smoothing, y_pred.shape[axis])
         return _focal_of_probabilities(smoothed, y_pred, alpha, gamma, axis=axis)
-    t = _smoothed(y_true, label_smoothing, y_pred.shape[axis])
-    log_p = xent.log_softmax(y_pred, axis)
+    log_p = xent.log_softmax(_in_float32(y_pred), axis)
+    t = ops.cast(_smoothed(y_true, label_smoothing, y_pred.shape[axis]), log_p.dtype)
     surprise = ops.where(ops.equal(t, 0), ops.zeros_like(log_p), -log_p)  # a class without mass adds 0
-    return ops.sum(alpha * ops.power(-ops.expm1(log_p), gamma) * t * surprise, axis=axis)
+    wrong = -ops.expm1(log_p)
+    none = ops.equal(wrong, 0)  # and so is the loss, but the slope of a power would be infinite
+    power = ops.power(ops.where(none, ops.ones_like(wrong), wrong), gamma)
+    each = ops.where(none, ops.zeros_like(power), power * t * surprise)
+    return ops.cast(ops.sum(ops.convert_to_tensor(alpha, each.dtype) * each, axis=axis), y_pred.dtype)
 
 
+@_serializable
 def categorical_generalized_cross_entropy(y_true: Any, y_pred: Any, q: float) -> Any:
     """Generalised cross-entropy of class ids: `(1 - p_y^q) / q` of each row, robust to wrong labels.
 
     Args:
-        y_true: class ids, the shape of `y_pred` without the last axis.
+        y_true: class ids, the shape of `y_pred` without the last axis, or with 1 there (Keras broadcasts that wrongly).
         y_pred: probabilities along the last axis.
         q: in (0, 1]: towards 0 cross-entropy, at 1 the mean absolute error.
 
@@ -282,7 +314,8 @@ def categorical_generalized_cross_entropy(y_true: Any, y_pred: Any, q: float) ->
         The loss of each row, in the dtype of `y_pred`.
 
     Raises:
-        IndexError: an id out of range, in eager code; in a compiled step its loss is NaN. (Keras gives 1/q.)
+        IndexError: an id out of range, in eager code; in a compiled step its loss and gradient are NaN. (Keras: 1/q.)
+        TypeError: ids in floats that merge some of the classes.
 
     Example:
         >>> import numpy as np
@@ -295,8 +328,10 @@ def categorical_generalized_cross_entropy(y_true: Any, y_pred: Any, q: float) ->
     """
     y_pred = _predictions(y_pred)
     ids = _class_ids(y_true, y_pred, -1)
-    # its check of the ids is all that is wanted of this loss, which is finite: 0 times it is 0, or NaN
-    nothing = 0.0 * xent.cross_entropy_from_probs(ops.stop_gradient(y_pred), ids, reduction="none", clamp=1e-7)
-    safe = ops.clip(ids, 0, y_pred.shape[-1] - 1)
-    p = ops.squeeze(ops.take_along_axis(y_pred, ops.expand_dims(safe, -1), axis=-1), axis=-1)
-    return (1.0 - ops.power(p, q)) / q + ops.cast(nothing, y_pred.dtype)
+    _check_ids(ids, y_pred, -1)
+    inside = ops.logical_and(ids >= 0, ids < y_pred.shape[-1])
+    at = ops.where(inside, ids, ops.zeros_like(ids))
+    p = ops.squeeze(ops.take_along_axis(y_pred, ops.expand_dims(at, -1), axis=-1), axis=-1)
+    # times NaN, so that the gradient is NaN too
+    p = p * ops.where(inside, ops.ones_like(p), math.nan * ops.ones_like(p))
+    return (1.0 - ops.power(p, q)) / q

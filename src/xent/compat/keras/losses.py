@@ -57,6 +57,9 @@ class SparseCategoricalCrossentropy(_OfClassIds, keras.losses.SparseCategoricalC
     def call(self, y_true: Any, y_pred: Any) -> Any:
         return self.fn(y_true, y_pred, **self._fn_kwargs)
 
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "axis": self._fn_kwargs["axis"]}  # which Keras forgets
+
 
 @_serializable
 class BinaryCrossentropy(keras.losses.BinaryCrossentropy):

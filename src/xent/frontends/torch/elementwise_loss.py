@@ -291,9 +291,16 @@ class _QuickCall(_Call):
         return out, loss
 
     def vjp(self, logits: Tensor, upstream: Tensor, out: Tensor | None) -> Tensor:
-        if not torch.is_grad_enabled():
+        if torch.is_grad_enabled():
+            return super().vjp(logits, upstream, out)
+        if not (logits.shape == self.labels.shape and logits.is_contiguous()):  # its `.data` is another
             self.prepare(logits, False)
-        return super().vjp(logits, upstream, out)
+            return super().vjp(logits, upstream, out)
+        out = torch.empty_like(logits) if out is None else out
+        unused = torch.empty((), dtype=self.dtype, device="cpu")
+        addresses = logits.data_ptr(), self.labels.data_ptr(), out.data_ptr(), unused.data_ptr()
+        self.loss.run_at(*addresses, float(upstream))
+        return out
 
 
 _ready: dict[Any, tuple[ElementwiseOptions, ElementwiseLoss]] = {}

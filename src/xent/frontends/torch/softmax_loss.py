@@ -220,9 +220,17 @@ class _QuickCall(_Call):
         return out, (loss,)
 
     def vjp(self, logits: Tensor, upstream: tuple[Tensor | None, ...], out: Tensor | None) -> Tensor:
-        if not torch.is_grad_enabled():
+        loss = upstream[0]
+        if torch.is_grad_enabled() or loss is None:
+            return super().vjp(logits, upstream, out)
+        if not (logits.shape == self.problem.shape and logits.is_contiguous()):  # its `.data` is another
             self.prepare(logits, False)
-        return super().vjp(logits, upstream, out)
+            return super().vjp(logits, upstream, out)
+        out = torch.empty_like(logits) if out is None else out
+        unused = torch.empty((), dtype=self.dtype, device="cpu")
+        labels = self.arguments[0]
+        self.ready.run(logits.data_ptr(), labels.data_ptr(), out.data_ptr(), unused.data_ptr(), float(loss))
+        return out
 
 
 _ready: dict[Any, tuple[SoftmaxProblem, SoftmaxOptions, IndexLoss]] = {}
