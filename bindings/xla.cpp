@@ -116,8 +116,8 @@ double mean_scale(const Items& mass, i64 item, double repeats, const std::vector
     lost += std::fabs(sum) >= std::fabs(m) ? (sum - next) + m : (m - next) + sum;
     sum = next;
   }
-  sum += lost;
-  return sum == 0 ? 0 : 1 / (sum * repeats);
+  sum = (sum + lost) * repeats;
+  return sum == 0 ? 0 : 1 / sum;
 }
 
 // Top-k targets that have no meaning (a class out of range, or twice in a row) make the row NaN.

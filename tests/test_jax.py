@@ -412,6 +412,8 @@ def test_an_empty_batch(compiled: bool) -> None:
     loss, gradient = (jax.jit(of_logits) if compiled else of_logits)(jnp.zeros((0, 7)))
     assert loss == 0
     assert gradient.shape == (0, 7)
+    of_elements = lambda x: xent.sigmoid_cross_entropy(x, jnp.zeros_like(x))  # noqa: E731
+    assert (jax.jit(of_elements) if compiled else of_elements)(jnp.zeros((0, 7))) == 0
 
 
 def test_sharded_arrays_and_shard_map() -> None:

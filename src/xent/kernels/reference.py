@@ -278,7 +278,8 @@ def log1m_clamped(xp: Any, p: Any, floor: float) -> Any:
     stop = getattr(xp, "stop_gradient", lambda x: x)
     low = 1.0 - p < floor
     inside = xp.log1p(-xp.where(low, xp.zeros_like(p), p))
-    return xp.where(low, xp.log(floor - (p - stop(p))), inside)
+    near_one = xp.where(low, floor - (p - stop(p)), xp.ones_like(p))
+    return xp.where(low, xp.log(near_one), inside)
 
 
 def cross_entropy_of_probs(

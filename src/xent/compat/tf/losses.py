@@ -9,6 +9,7 @@ from typing import Any
 
 from ..arrays import namespace_of
 from . import nn
+from .tensors import converted, squeezed
 
 
 class Reduction:
@@ -94,10 +95,8 @@ def compute_weighted_loss(
     Source: `tf.compat.v1.losses.compute_weighted_loss`.
     """
     Reduction.validate(reduction)
-    if weights is None or losses is None:
-        raise ValueError("Attempt to convert a value (None) with an unsupported type (<class 'NoneType'>) to a Tensor.")
     xp = namespace_of(losses, weights)
-    each, w = xp.asarray(losses), xp.asarray(weights)
+    each, w = converted(xp, losses), converted(xp, weights)
     dtype = xp.dtype_name(each)
     wide = "float64" if dtype == "float64" else "float32"
     each, w = xp.astype(each, wide), xp.astype(w, wide)
@@ -149,7 +148,7 @@ def softmax_cross_entropy(
         onehot_labels: of the shape of the logits; no gradient reaches them.
         logits: of a float dtype, classes along the last axis.
         weights: a number, or one a row (or 1 in place of an axis).
-        label_smoothing: ε in [0, 1].
+        label_smoothing: ε in [0, 1]; below 0 nothing is smoothed.
         reduction: a name of `Reduction`.
 
     Returns:
@@ -168,10 +167,10 @@ def softmax_cross_entropy(
     """
     _given(onehot_labels=onehot_labels, logits=logits)
     xp = namespace_of(logits, onehot_labels)
-    z = xp.asarray(logits)
-    t = xp.stop_gradient(xp.astype(xp.asarray(onehot_labels), xp.dtype_name(z)))
+    z = converted(xp, logits)
+    t = xp.stop_gradient(xp.astype(converted(xp, onehot_labels), xp.dtype_name(z)))
     _same_shape(xp, z, t)
-    if label_smoothing:
+    if label_smoothing > 0:
         t = t * (1.0 - label_smoothing) + label_smoothing / xp.shape(t)[-1]
     return compute_weighted_loss(nn.softmax_cross_entropy_with_logits(t, z), weights, reduction=reduction)
 
@@ -188,7 +187,7 @@ def sparse_softmax_cross_entropy(
 
     Args:
         labels: int32 or int64, the shape of the logits without the last axis, or with 1 there.
-        logits: of a float dtype, classes along the last axis.
+        logits: of a float dtype, classes along the last axis, or along the one before a last axis of 1.
         weights: a number, or one a row (or 1 in place of an axis; a last axis of 1 is dropped).
         reduction: a name of `Reduction`.
 
@@ -197,7 +196,7 @@ def sparse_softmax_cross_entropy(
 
     Raises:
         ValueError: a missing argument, shapes or weights that do not fit, an unknown reduction.
-        InvalidArgumentError: labels out of range, in eager code.
+        InvalidArgumentError: labels out of range, in eager code; weights with one axis too many that is not 1 long.
 
     Example:
         >>> import numpy as np
@@ -209,11 +208,13 @@ def sparse_softmax_cross_entropy(
     """
     _given(labels=labels, logits=logits)
     xp = namespace_of(logits, labels, weights)
-    y, z, w = xp.asarray(labels), xp.asarray(logits), xp.asarray(weights)
-    if y.ndim == z.ndim and xp.shape(y)[-1] == 1:
-        y = y[..., 0]
-    if w.ndim == y.ndim + 1 and xp.shape(w)[-1] == 1:
-        w = w[..., 0]
+    y, z, w = converted(xp, labels), converted(xp, logits), converted(xp, weights)
+    if z.ndim == y.ndim + 2 and xp.shape(z)[-1] == 1:
+        z = squeezed(xp, z)
+    elif z.ndim == y.ndim and y.ndim and xp.shape(y)[-1] == 1:
+        y = squeezed(xp, y)
+    if w.ndim == y.ndim + 1:
+        w = squeezed(xp, w)
     return compute_weighted_loss(nn.sparse_softmax_cross_entropy_with_logits(y, z), w, reduction=reduction)
 
 
@@ -232,7 +233,7 @@ def sigmoid_cross_entropy(
         multi_class_labels: of the shape of the logits; a gradient reaches them.
         logits: of a float dtype.
         weights: a number, or one an element (or 1 in place of an axis).
-        label_smoothing: ε in [0, 1].
+        label_smoothing: ε in [0, 1]; below 0 nothing is smoothed.
         reduction: a name of `Reduction`.
 
     Returns:
@@ -251,9 +252,9 @@ def sigmoid_cross_entropy(
     """
     _given(multi_class_labels=multi_class_labels, logits=logits)
     xp = namespace_of(logits, multi_class_labels)
-    x = xp.asarray(logits)
-    y = xp.astype(xp.asarray(multi_class_labels), xp.dtype_name(x))
+    x = converted(xp, logits)
+    y = xp.astype(converted(xp, multi_class_labels), xp.dtype_name(x))
     _same_shape(xp, x, y)
-    if label_smoothing:
+    if label_smoothing > 0:
         y = y * (1 - label_smoothing) + 0.5 * label_smoothing
     return compute_weighted_loss(nn.sigmoid_cross_entropy_with_logits(y, x), weights, reduction=reduction)

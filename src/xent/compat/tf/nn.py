@@ -14,13 +14,14 @@ from ...api import softmax as _softmax
 from ...problem import LOGIT_DTYPES
 from ..arrays import namespace_of
 from .errors import invalid_argument, listed
+from .tensors import converted
 
 _TF_NAMES = {"float16": "half", "float32": "float", "float64": "double"}
 
 
 def _logits(xp: Any, logits: Any) -> Any:
     """Logits of a dtype that TensorFlow's operations take."""
-    z = xp.asarray(logits)
+    z = converted(xp, logits)
     name = xp.dtype_name(z)
     if name not in LOGIT_DTYPES:
         raise invalid_argument(
@@ -126,12 +127,12 @@ def softmax_cross_entropy_with_logits(labels: Any, logits: Any, axis: int = -1, 
 
     The gradient to the logits is `p - t` times the upstream gradient, also where the labels do not sum to 1 and the
     derivative would be `p·Σt - t`: TensorFlow's operation is made so, and only here xent is too. That to the labels is
-    `-log_softmax(z)`. Both can be differentiated again.
+    `-log_softmax(z)`. Both can be differentiated again, by the labels too (TensorFlow takes `p - t` for constant in t).
 
     Args:
-        labels: t, broadcast with the logits and converted to their dtype.
-        logits: z, of a float dtype.
-        axis: the class axis.
+        labels: t, broadcast with the logits and converted to their dtype; in graphs, where both shapes are known.
+        logits: z, of a float dtype; they are broadcast with the labels, too.
+        axis: the class axis, counted from either end (TensorFlow: -1, or from the front).
         name: ignored.
 
     Returns:
@@ -139,6 +140,7 @@ def softmax_cross_entropy_with_logits(labels: Any, logits: Any, axis: int = -1, 
         logit (TensorFlow on CPU: NaN for -inf).
 
     Raises:
+        ValueError: labels or logits are missing.
         InvalidArgumentError: shapes that do not broadcast, an axis that does not exist, logits of no float dtype.
 
     Example:
@@ -150,15 +152,11 @@ def softmax_cross_entropy_with_logits(labels: Any, logits: Any, axis: int = -1, 
 
     Source: `tf.nn.softmax_cross_entropy_with_logits`, `tf.compat.v1.nn.softmax_cross_entropy_with_logits_v2`.
     """
-    for array in (labels, logits):
-        if array is None:
-            raise ValueError(
-                "Attempt to convert a value (None) with an unsupported type (<class 'NoneType'>) to a Tensor."
-            )
     xp = namespace_of(logits, labels)
     z = _logits(xp, logits)
     dtype = xp.dtype_name(z)
-    t = xp.astype(xp.asarray(labels), dtype)
+    t = converted(xp, labels)
+    t = t if xp.dtype_name(t) == dtype else xp.astype(t, dtype)  # NumPy's astype copies
     if xp.shape(z) != xp.shape(t):
         try:
             shape = np.broadcast_shapes(xp.shape(z), xp.shape(t))
@@ -170,6 +168,8 @@ def softmax_cross_entropy_with_logits(labels: Any, logits: Any, axis: int = -1, 
         raise invalid_argument(xp, f"axis must be in the range [{-z.ndim}, {z.ndim}). Received: axis={axis}")
     if xp.shape(z)[axis] == 0:
         return xp.sum(z, axis=axis)  # of nothing: 0
+    if xp is namespace_of(0.0):  # NumPy's arrays record no derivative
+        return xp.astype(softmax_cross_entropy(z, t, axis=axis, reduction="none"), dtype)
     loss, stats = softmax_cross_entropy(z, t, axis=axis, reduction="none", return_stats=True)
     missing = 1.0 - xp.sum(xp.astype(xp.stop_gradient(t), xp.dtype_name(stats.lse)), axis=axis)
     # nothing is added but a gradient: p times what the labels lack of 1
@@ -229,7 +229,7 @@ def softmax_cross_entropy_with_logits_v1(
     _both("softmax_cross_entropy_with_logits", labels, logits)
     xp = namespace_of(logits, labels)
     return softmax_cross_entropy_with_logits(
-        xp.stop_gradient(xp.asarray(labels)), logits, dim if axis is None else axis
+        xp.stop_gradient(converted(xp, labels)), logits, dim if axis is None else axis
     )
 
 
@@ -258,7 +258,7 @@ def sparse_softmax_cross_entropy_with_logits(labels: Any = None, logits: Any = N
     """
     _both("sparse_softmax_cross_entropy_with_logits", labels, logits)
     xp = namespace_of(logits, labels)
-    y, z = xp.asarray(labels), _logits(xp, logits)
+    y, z = converted(xp, labels), _logits(xp, logits)
     shape, batch = xp.shape(z), xp.shape(y)
     if not shape:
         raise ValueError(f"`logits` cannot be a scalar. Received logits={logits}`")
@@ -324,7 +324,7 @@ def sigmoid_cross_entropy_with_logits(labels: Any = None, logits: Any = None, na
 def _pair(labels: Any, logits: Any) -> tuple[Any, Any, Any]:
     """The namespace, logits and labels of one shape and dtype."""
     xp = namespace_of(logits, labels)
-    x, y = _logits(xp, logits), xp.asarray(labels)
+    x, y = _logits(xp, logits), converted(xp, labels)
     if xp.shape(x) != xp.shape(y):
         raise ValueError(f"`logits` and `labels` must have the same shape, received ({xp.shape(x)} vs {xp.shape(y)}).")
     expected, found = xp.dtype_name(x), xp.dtype_name(y)
@@ -346,14 +346,15 @@ def weighted_cross_entropy_with_logits(
     Args:
         labels: y, of the shape and dtype of the logits. `targets` is its name in TensorFlow 1.
         logits: x, of a float dtype.
-        pos_weight: q, a number or an array that broadcasts with the logits, at least 0.
+        pos_weight: q, a number or an array that broadcasts with the logits, at least 0; it is differentiable.
         name: ignored.
 
     Returns:
         The losses in nats, in the dtype of the logits.
 
     Raises:
-        ValueError: shapes that differ, both `labels` and `targets`, negative weights (TensorFlow takes them).
+        ValueError: shapes that differ, a missing argument, both `labels` and `targets`, weights that are not 0 or from
+            1e-12 to 1e12 (TensorFlow takes them).
         TypeError: no `pos_weight`.
         InvalidArgumentError: weights that do not broadcast.
 
@@ -369,7 +370,6 @@ def weighted_cross_entropy_with_logits(
         if labels is not None:
             raise ValueError("Cannot specify both 'targets' and 'labels'.")
         labels = targets
-    _both("weighted_cross_entropy_with_logits", labels, logits)
     if pos_weight is None:
         raise TypeError(
             "unsupported operand type(s) for -: 'NoneType' and 'int'. Pass pos_weight, a number or an array."
