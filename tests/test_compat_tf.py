@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import itertools
 import re
+import subprocess
+import sys
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -357,11 +360,16 @@ BAD: dict[str, Callable[[Any, Any, Callable[..., Any]], Any]] = {
     "sigmoid's shapes": lambda nn, losses, a: nn.sigmoid_cross_entropy_with_logits(a(B[:2]), a(Z)),
     "sigmoid's dtypes": lambda nn, losses, a: nn.sigmoid_cross_entropy_with_logits(a(B.astype(np.int32)), a(Z)),
     "positive weights": lambda nn, losses, a: nn.weighted_cross_entropy_with_logits(a(B), a(Z), a(Q[:2])),
+    "positive weights without labels": lambda nn, losses, a: nn.weighted_cross_entropy_with_logits(None, a(Z), 2.0),
     "missing labels": lambda nn, losses, a: losses.softmax_cross_entropy(None, a(Z)),
     "missing logits": lambda nn, losses, a: losses.sparse_softmax_cross_entropy(a(Y), None),
     "loss's shapes": lambda nn, losses, a: losses.sigmoid_cross_entropy(a(B[:2]), a(Z)),
     "weights' rank": lambda nn, losses, a: losses.softmax_cross_entropy(a(T), a(Z), a(S[:, None])),
     "weights' shape": lambda nn, losses, a: losses.softmax_cross_entropy(a(T), a(Z), a(S[:3])),
+    "columns of weights": lambda nn, losses, a: losses.sparse_softmax_cross_entropy(a(Y), a(Z), a(Z)),
+    "no weights": lambda nn, losses, a: losses.sparse_softmax_cross_entropy(a(Y), a(Z), None),
+    "no weights of sigmoid": lambda nn, losses, a: losses.sigmoid_cross_entropy(a(B), a(Z), None),
+    "no losses": lambda nn, losses, a: losses.compute_weighted_loss(None, a(S)),
     "reduction": lambda nn, losses, a: losses.softmax_cross_entropy(a(T), a(Z), reduction="average"),
 }
 
@@ -406,3 +414,135 @@ def test_missing_arguments_of_old_forms() -> None:
         tf.nn.weighted_cross_entropy_with_logits(logits=Z, pos_weight=2.0, targets=B),
         tf.nn.weighted_cross_entropy_with_logits(B, Z, 2.0),
     )
+
+
+def test_imports_no_framework() -> None:
+    code = "import sys, xent.compat.tf; print({'tensorflow', 'torch', 'jax', 'keras'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("framework", MAKE)
+def test_worked_examples(framework: str) -> None:
+    def a(values: Any) -> Any:
+        return MAKE[framework](np.asarray(values), "float32")
+
+    rows, last = [[1.0, 2.0, 3.0]] * 3, [[0.0, 0.0, 1.0]] * 3
+    close(tf.nn.softmax(a(rows)), [[0.09003057, 0.24472848, 0.66524094]] * 3, "float32", 1.0)
+    close(tf.nn.log_softmax(a(rows)), [[-2.407606, -1.4076059, -0.40760595]] * 3, "float32", 4.0)
+    dense = tf.nn.softmax_cross_entropy_with_logits(a(last), a(rows))
+    close(dense, [0.40760595] * 3, "float32", 1.0)
+    close(tf.nn.sparse_softmax_cross_entropy_with_logits(a([2, 2, 2]), a(rows)), dense, "float32", 0.0)
+    total = tf.losses.softmax_cross_entropy(a(last), a(rows), reduction=tf.losses.Reduction.SUM)
+    close(total, 1.2228179, "float32", 1.0)
+    two = tf.nn.sparse_softmax_cross_entropy_with_logits(a([1, 0, 0]), a([[0.2, 0.8], [0.7, 0.3], [0.5, 0.5]]))
+    close(two, [0.43748799, 0.51301527, 0.69314718], "float32", 1.0)
+    labels = [[0.0, 0.0, 0.0, 1.0, 0.0], [1.0, 0.0, 0.0, 0.0, 0.0]]
+    each = tf.nn.sigmoid_cross_entropy_with_logits(a(labels), a([[0.2] * 5, [0.3, 0.3, 0.2, 0.1, 0.1]]))
+    expected = [
+        [0.7981388, 0.7981388, 0.7981388, 0.59813893, 0.7981388],
+        [0.55435514, 0.85435514, 0.7981388, 0.74439663, 0.74439663],
+    ]
+    close(each, expected, "float32", 1.0)
+
+
+@pytest.mark.parametrize("framework", [name for name in MAKE if name != "numpy"])
+def test_positive_weights_are_differentiable(framework: str) -> None:
+    def both(function: Callable[..., Any], of: str) -> Any:
+        labels, logits = MAKE[of](B, "float32"), MAKE[of](Z, "float32")
+        return pulled(of, lambda q: function(labels, logits, q), [MAKE[of](Q, "float32")], 0.37)[1][0]
+
+    expected = both(TF.nn.weighted_cross_entropy_with_logits, "tensorflow")
+    close(both(tf.nn.weighted_cross_entropy_with_logits, framework), expected, "float32")
+
+
+@pytest.mark.parametrize("framework", [name for name in MAKE if name != "numpy"])
+def test_a_class_of_mass_zero_may_have_no_logit(framework: str) -> None:
+    z, t = Z.copy(), LOOSE.copy()
+    z[1, 4], t[1, 4] = -np.inf, 0.0
+    inputs = [MAKE[framework](x, "float32") for x in (t, z)]
+    value, (_, slope) = pulled(framework, tf.nn.softmax_cross_entropy_with_logits, inputs, 0.37)
+    assert np.isfinite(wide(value)).all()
+    close(slope, 0.37 * (xent.softmax(z) - t), "float32")
+
+
+@pytest.mark.parametrize("framework", [name for name in MAKE if name != "numpy"])
+def test_gradients_of_no_rows(framework: str) -> None:
+    for function, labels in ((tf.losses.softmax_cross_entropy, T), (tf.losses.sparse_softmax_cross_entropy, Y)):
+        inputs = [MAKE[framework](x[:0], "float32") for x in (labels, Z)]
+        value, (_, slope) = pulled(framework, function, inputs, 0.37)
+        assert wide(value) == 0
+        assert wide(slope).shape == (0, 9)
+
+
+def test_the_gradient_of_loose_labels_is_differentiable_by_labels_of_fixed_mass() -> None:
+    mass = torch.tensor(LOOSE.sum(-1, keepdims=True))
+    teacher = torch.tensor(np.log(T), requires_grad=True)
+    t, z = teacher.softmax(-1) * mass, torch.tensor(Z, requires_grad=True)
+    loss = tf.nn.softmax_cross_entropy_with_logits(t, z)
+    (first,) = torch.autograd.grad(loss.sum(), z, create_graph=True)
+    (second,) = torch.autograd.grad((first**2).sum(), teacher, retain_graph=True)
+    (expected,) = torch.autograd.grad(((z.softmax(-1) - t) ** 2).sum(), teacher)
+    np.testing.assert_allclose(second, expected, atol=1e-13)
+
+
+@pytest.mark.parametrize("framework", MAKE)
+def test_smoothing_below_zero_is_none(framework: str) -> None:
+    z, t = (MAKE[framework](x, "float32") for x in (Z, T))
+    for name in ("softmax_cross_entropy", "sigmoid_cross_entropy"):
+        theirs = getattr(TF1.losses, name)(of_tensorflow(T, "float32"), of_tensorflow(Z, "float32"), 1.0, -0.3)
+        close(getattr(tf.losses, name)(t, z, 1.0, -0.3), theirs, "float32")
+
+
+@pytest.mark.parametrize("framework", MAKE)
+def test_last_axes_of_one_are_dropped(framework: str) -> None:
+    arrays = ((Y, Z[..., None], S[:, None]), (Y[:, None], Z, S), (Y[:1], Z[0], S[:1]), (Y[0], Z[0], S[:1]))
+    for some in arrays:
+        expected = TF1.losses.sparse_softmax_cross_entropy(*(of_tensorflow(x, "float32") for x in some))
+        found = tf.losses.sparse_softmax_cross_entropy(*(MAKE[framework](x, "float32") for x in some))
+        close(found, expected, "float32")
+
+
+def test_graphs_of_unknown_sizes() -> None:
+    def compiled(*specs: Any) -> Any:
+        return TF.function(tf.losses.sparse_softmax_cross_entropy, input_signature=specs)
+
+    call = compiled(TF.TensorSpec([None, None], TF.int64), TF.TensorSpec([None, 9]), TF.TensorSpec([None, None]))
+    y, z, s = Y[:, None], of_tensorflow(Z, "float32"), of_tensorflow(S[:, None], "float32")
+    close(call(y, z, s), TF1.losses.sparse_softmax_cross_entropy(y, z, s), "float32")
+    fits_nothing = r"should be equal|ncompatible shapes|Unable to broadcast|required broadcastable"
+    for wrong in ((np.repeat(y, 2, axis=1), z, s), (y, z, TF.repeat(s, 2, axis=1))):
+        with pytest.raises(TF.errors.InvalidArgumentError, match=fits_nothing):
+            call(*wrong)
+    one = compiled(TF.TensorSpec([None], TF.int64), TF.TensorSpec([9]))
+    close(one(Y[:1], z[0]), TF1.losses.sparse_softmax_cross_entropy(Y[:1], z[0]), "float32")
+    with pytest.raises(TF.errors.InvalidArgumentError, match=fits_nothing):
+        one(Y[:2], z[0])
+
+
+def test_under_xla() -> None:
+    logits, labels = of_tensorflow(Z, "float32"), of_tensorflow(LOOSE, "float32")
+
+    @TF.function(jit_compile=True)
+    def step(t: Any, z: Any) -> Any:
+        with TF.GradientTape() as tape:
+            tape.watch(z)
+            loss = tf.nn.softmax_cross_entropy_with_logits(t, z)
+        return loss, tape.gradient(loss, z)
+
+    loss, slope = step(labels, logits)
+    close(loss, tf.nn.softmax_cross_entropy_with_logits(labels, logits), "float32")
+    close(slope, xent.softmax(Z) - LOOSE, "float32")
+    lost = TF.function(tf.nn.sparse_softmax_cross_entropy_with_logits, jit_compile=True)(np.array([0, 9]), logits[:2])
+    np.testing.assert_array_equal(np.isnan(lost), [False, True])
+
+
+def test_numpy_warns_of_nothing() -> None:
+    with warnings.catch_warnings(action="error"):
+        lost = tf.nn.softmax_cross_entropy_with_logits(LOOSE[:3], np.array([[-np.inf] * 9, [np.inf] * 9, [np.nan] * 9]))
+    assert np.isnan(lost).all()
+
+
+def test_numpy_gives_no_gradient_that_would_not_be_tensorflows() -> None:
+    with pytest.raises(TypeError, match="loss_fn"):
+        xent.value_and_grad(lambda z: tf.nn.softmax_cross_entropy_with_logits(LOOSE[0], z))(Z[0])

@@ -127,7 +127,8 @@ def softmax_cross_entropy_with_logits(labels: Any, logits: Any, axis: int = -1, 
 
     The gradient to the logits is `p - t` times the upstream gradient, also where the labels do not sum to 1 and the
     derivative would be `p·Σt - t`: TensorFlow's operation is made so, and only here xent is too. That to the labels is
-    `-log_softmax(z)`. Both can be differentiated again, by the labels too (TensorFlow takes `p - t` for constant in t).
+    `-log_softmax(z)`. Both can be differentiated again by the logits. By the labels, the gradient to the logits is
+    differentiated as `p·Σt - t`: the same for changes that keep Σt (TensorFlow takes it for constant in t).
 
     Args:
         labels: t, broadcast with the logits and converted to their dtype; in graphs, where both shapes are known.
