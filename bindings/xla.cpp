@@ -5,7 +5,6 @@
 #include <nanobind/nanobind.h>
 
 #include <cmath>
-#include <cstring>
 #include <exception>
 #include <vector>
 
@@ -270,12 +269,9 @@ ffi::Error elementwise(ffi::AnyBuffer logits, ffi::AnyBuffer labels, ffi::AnyBuf
       const double scale = mean_scale(at_mass, item, repeats);
       const xent::Array each = per_element ? operand(at_loss, 5) : xent::Array{};
       const xent::Array into = at_gradient ? operand(at_gradient, 5) : xent::Array{};
-      const xent::Total total = xent::kernels().elementwise(e, each, into, scale);
-      if (!per_element) put(at_loss, item, 0, total.sum * scale);
-      if (validate && total.bad_label) {  // nothing can be raised here; a number of ones alone is NaN
-        memset(at_loss.at(item), 0xff, size_t(at_loss.bytes));
-        if (at_gradient) memset(at_gradient.at(item), 0xff, size_t(at_gradient.bytes));
-      }
+      e.bad_is_nan = validate;  // nothing can be raised here
+      const double sum = xent::kernels().elementwise(e, each, into, scale).sum;
+      if (!per_element) put(at_loss, item, 0, sum * scale);
     }
   });
 }

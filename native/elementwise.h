@@ -240,12 +240,15 @@ class Lines {
     T* buffers = static_cast<T*>(scratch(2, 8 * padded * i64(sizeof(T))));
     const T zero = 0, unit = 1;
     const T* x = elements(p_.logits, line, first, n, buffers);
-    const Operand<T> y = p_.positive_start ? positives(line, first, n, buffers + padded)
-                                           : operand(p_.labels, line, first, n, zero, buffers + padded);
+    Operand<T> y = p_.positive_start ? positives(line, first, n, buffers + padded)
+                                     : operand(p_.labels, line, first, n, zero, buffers + padded);
     const Operand<T> pos = operand(p_.pos_weight, line, first, n, unit, buffers + 2 * padded);
     Operand<T> w[3];
     for (int i = 0; i < 3; ++i) w[i] = operand(p_.weight[i], line, first, n, unit, buffers + (3 + i) * padded);
-    wrong |= !p_.positive_start && p_.labels && !labels_fit(y, n);
+    if (!p_.positive_start && p_.labels && !labels_fit(y, n)) {
+      wrong = true;
+      if (p_.bad_is_nan) y = bad_as_nan(y, n, buffers + padded);
+    }
     T* loss = loss_ ? buffers + 6 * padded : nullptr;
     T* gradient = g_ ? buffers + 7 * padded : nullptr;
     const Range<T> range = block_range(x, n);
@@ -260,17 +263,25 @@ class Lines {
     return sum;
   }
 
+  XENT_INLINE Int<T> fits(Vec<T> label) const {
+    const T low = T(p_.low), high = T(p_.high);
+    const Int<T> fine = p_.ends_only ? (label == low) | (label == high) : (label >= low) & (label <= high);
+    return p_.has_ignore ? fine | (label == T(p_.ignore)) : fine;
+  }
+
+  Operand<T> bad_as_nan(const Operand<T>& y, i64 n, T* buffer) const {
+    const i64 count = y.varies ? n : 1;
+    for (i64 i = 0; i < count; ++i) {
+      const T label = y.data[i];
+      buffer[i] = fits(splat<T>(label))[0] ? label : T(NAN);
+    }
+    return {buffer, y.varies};
+  }
+
   bool labels_fit(const Operand<T>& y, i64 n) const {
-    const T low = T(p_.low), high = T(p_.high), ignore = T(p_.ignore);
+    const T low = T(p_.low);
     Int<T> fine = ~Int<T>{};
-    const auto look = [&](Vec<T> at) {
-      if (p_.ends_only)
-        fine &= (at == low) | (at == high);
-      else if (p_.has_ignore)
-        fine &= ((at >= low) & (at <= high)) | (at == ignore);
-      else
-        fine &= (at >= low) & (at <= high);
-    };
+    const auto look = [&](Vec<T> at) { fine &= fits(at); };
     if (!y.varies)
       look(y.at(0));
     else

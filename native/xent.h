@@ -75,6 +75,7 @@ struct Elementwise {
   double rest = 0;
   double low = 0, high = 1;  // what labels must lie between, or be (`ends_only`)
   bool ends_only = false;
+  bool bad_is_nan = false;  // an element whose label is none of these is NaN
   bool has_ignore = false;  // elements with this label count for nothing, whatever they hold
   double ignore = 0;
   Array pos_weight;               // of the positive part; absent: 1

@@ -106,6 +106,16 @@ def check_ids_that_do_not_fit(keras: Any, ours: Any) -> None:
         ours.sparse_categorical_crossentropy(np.array([2**32, 1, 2, 3]), Z, from_logits=True)
 
 
+def check_ids_that_are_not_whole(keras: Any, ours: Any) -> None:
+    whole = ours.sparse_categorical_crossentropy(Y.astype(np.float32), Z, from_logits=True)
+    expected = ours.sparse_categorical_crossentropy(Y, Z, from_logits=True)
+    np.testing.assert_array_equal(*map(keras.ops.convert_to_numpy, (whole, expected)))
+    for wrong in (0.5, float("nan"), 1e20):
+        ids = np.where(np.arange(len(Y)) == 1, wrong, Y).astype(np.float32)
+        with pytest.raises(ValueError, match="y_true: expected class ids, got numbers that are not whole"):
+            ours.sparse_categorical_crossentropy(ids, Z, from_logits=True)
+
+
 def check_ids_of_one_column(keras: Any, ours: Any) -> None:
     flat, column = (float(ours.CategoricalGeneralizedCrossEntropy(0.5)(y, Q)) for y in (Y, Y[:, None]))
     assert flat == column

@@ -297,6 +297,14 @@ def test_contrib(framework: str) -> None:
             tf.losses.sigmoid_cross_entropy(b, z, MAKE[framework](S[:, None], "float32")),
         ),
         (
+            lambda: tf.contrib.losses.compute_weighted_loss(z, s[:, None]),
+            tf.losses.compute_weighted_loss(z, s[:, None]),
+        ),
+        (
+            lambda: tf.contrib.losses.compute_weighted_loss(z[:, 0], s[:, None]),
+            tf.losses.compute_weighted_loss(z[:, 0], s),
+        ),
+        (
             lambda: tf.contrib.losses.compute_weighted_loss(z, s),
             tf.losses.compute_weighted_loss(z, MAKE[framework](S[:, None], "float32")),
         ),
@@ -518,6 +526,48 @@ def test_graphs_of_unknown_sizes() -> None:
     close(one(Y[:1], z[0]), TF1.losses.sparse_softmax_cross_entropy(Y[:1], z[0]), "float32")
     with pytest.raises(TF.errors.InvalidArgumentError, match=fits_nothing):
         one(Y[:2], z[0])
+
+
+SHAPES = [
+    ((1, 3, 4), (3, 4)), ((2, 3, 4), (3, 4)), ((3, 4), (2, 3, 4)), ((3, 4), (1, 3, 4)), ((1, 4), (3, 4)),
+    ((3, 1), (3, 4)), ((4,), (3, 4)), ((3, 4), (4,)), ((1, 2, 3, 4), (2, 3, 4)), ((2, 1, 4), (2, 3, 4)),
+    ((6, 4), (2, 3, 4)), ((2, 3, 4), (6, 4)), ((3, 4), (3, 1)), ((2, 3, 4), (2, 3, 4)),
+    ((), ()), ((0, 4), (0, 4)), ((3, 0), (3, 0)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("framework", MAKE)
+def test_shapes_and_axes_are_tensorflows(framework: str) -> None:
+    rng = np.random.default_rng(11)
+    for (of_labels, of_logits), axis in itertools.product(SHAPES, (-1, 0, 1, 2, 3, -2)):
+        t, z = np.asarray(rng.random(of_labels)), np.asarray(rng.normal(size=of_logits))
+        arrays = [MAKE[framework](x, "float32") for x in (t, z)]
+        try:
+            given = [of_tensorflow(x, "float32") for x in (t, z)]
+            expected = TF.nn.softmax_cross_entropy_with_logits(*given, axis=axis)
+        except TF.errors.InvalidArgumentError as error:
+            text = re.escape(re.sub(r"{{.*?}} | \[Op.*", "", error.message))
+            kind = tf.InvalidArgumentError if framework != "tensorflow" else TF.errors.InvalidArgumentError
+            with pytest.raises(kind, match=text):
+                tf.nn.softmax_cross_entropy_with_logits(*arrays, axis=axis)
+        else:
+            close(tf.nn.softmax_cross_entropy_with_logits(*arrays, axis=axis), expected, "float32")
+
+
+def test_shapes_of_a_graph_must_be_known_to_be_broadcast() -> None:
+    call = TF.function(
+        tf.nn.softmax_cross_entropy_with_logits, input_signature=[TF.TensorSpec([4]), TF.TensorSpec([None, 4])]
+    )
+    with pytest.raises(TF.errors.InvalidArgumentError, match="Give both shapes"):
+        call(np.ones(4, np.float32), np.ones((3, 4), np.float32))
+
+
+def test_weights_of_unknown_size_never_spread_the_losses() -> None:
+    call = TF.function(tf.losses.compute_weighted_loss, input_signature=[TF.TensorSpec([None]), TF.TensorSpec([None])])
+    one, three = np.ones(1, np.float32), np.ones(3, np.float32)
+    assert call(three, one) == call(three, three) == 1
+    with pytest.raises(TF.errors.InvalidArgumentError, match=r"ncompatible shapes|broadcast"):
+        call(one, three)
 
 
 def test_under_xla() -> None:

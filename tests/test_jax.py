@@ -342,7 +342,32 @@ def test_labels_beyond_int32_do_not_wrap_round() -> None:
     bad = np.asarray(LABELS, np.int64) + 2**32
     with pytest.raises(IndexError, match="row 0"):
         xent.softmax_cross_entropy(LOGITS, bad)
+    with pytest.raises(IndexError, match=f"label {bad[0]} in row 0"):
+        jax.grad(lambda x: xent.softmax_cross_entropy(x, bad))(LOGITS)
     assert np.isnan(jax.jit(lambda x: xent.softmax_cross_entropy(x, bad))(LOGITS))
+
+
+@pytest.mark.parametrize("ignored", [2**31 - 1, 2**31, 2**40, -(2**40)])
+def test_numbers_to_ignore_beyond_int32(ignored: int) -> None:
+    labels = np.asarray(LABELS, np.int64)
+    skipping = np.where(np.arange(5) == 2, ignored, labels)
+
+    def rows(x: Any, y: Any) -> Any:
+        return xent.softmax_cross_entropy(x, y, ignore_index=ignored, reduction="none")
+
+    for call in (rows, jax.jit(rows)):
+        np.testing.assert_allclose(call(LOGITS, LABELS), rows(np.asarray(LOGITS), labels), rtol=1e-6)
+    expected = rows(np.asarray(LOGITS), skipping)
+    assert expected[2] == 0
+    np.testing.assert_array_equal(rows(LOGITS, skipping), expected)
+    if ignored == 2**31 - 1:
+        np.testing.assert_allclose(jax.jit(lambda x: rows(x, skipping))(LOGITS), expected, rtol=1e-6)
+    else:
+        with pytest.raises(ValueError, match="ignore_index: expected a number of int32"):
+            jax.jit(lambda x: rows(x, skipping))(LOGITS)
+    beyond = np.where(np.arange(5) == 2, 2**33, labels)
+    lost = jax.jit(lambda x: rows(x, beyond))(LOGITS)
+    np.testing.assert_array_equal(np.isnan(lost), np.arange(5) == 2)
 
 
 @pytest.mark.parametrize(
@@ -361,7 +386,7 @@ def test_soft_labels_out_of_range() -> None:
         xent.sigmoid_cross_entropy(LOGITS, 2 * HARD)
     loss, gradient = jax.jit(jax.value_and_grad(lambda x: xent.sigmoid_cross_entropy(x, 2 * HARD)))(LOGITS)
     assert np.isnan(loss)
-    assert np.isnan(gradient).all()
+    np.testing.assert_array_equal(np.isnan(gradient), HARD == 1)
 
 
 @pytest.mark.parametrize(
@@ -390,6 +415,27 @@ def test_a_traced_normalizer_divides() -> None:
     np.testing.assert_allclose(of_count(LOGITS, 12.5), expected, rtol=1e-6)
     for bad in (0.0, -1.0, np.nan):
         assert np.isnan(of_count(LOGITS, bad))
+    with pytest.raises(ValueError, match=r"normalizer: expected a number, got shape \(2,\)"):
+        of_count(LOGITS, jnp.ones(2))
+
+
+@pytest.mark.parametrize("bad", [-1.0, np.inf, np.nan, 1e-20])
+def test_traced_weights_that_would_be_refused_are_nan(bad: float) -> None:
+    weight = ROWS.at[3].set(bad)
+    at_row = np.arange(5) == 3
+    rows = jax.jit(lambda s: xent.softmax_cross_entropy(LOGITS, LABELS, sample_weight=s, reduction="none"))
+    np.testing.assert_array_equal(np.isnan(rows(weight)), at_row)
+    of_logits = jax.jit(jax.grad(lambda x, s: xent.sigmoid_cross_entropy(x, HARD, sample_weight=s, reduction="sum")))
+    np.testing.assert_array_equal(np.isnan(of_logits(LOGITS, weight)).all(1), at_row)
+    np.testing.assert_array_equal(np.isnan(of_logits(LOGITS, weight)).any(1), at_row)
+    of_class = jax.jit(lambda q: xent.sigmoid_cross_entropy(LOGITS, HARD, pos_weight=q, reduction="none"))
+    at_class = np.broadcast_to(np.arange(7) == 1, HARD.shape)
+    np.testing.assert_array_equal(np.isnan(of_class(jnp.ones(7).at[1].set(bad))), at_class)
+
+
+def test_logits_of_another_framework_than_traced_labels() -> None:
+    with pytest.raises(TypeError, match=r"labels: expected an array.*logits as an array of jax"):
+        jax.jit(lambda y: xent.softmax_cross_entropy(np.asarray(LOGITS), y))(LABELS)
 
 
 @pytest.mark.parametrize("compiled", [False, True], ids=["eager", "jit"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import subprocess
 import sys
 from collections.abc import Callable
@@ -466,6 +467,48 @@ def test_a_variable_that_changes_before_the_backward() -> None:
     logits.scatter_nd_update([[0, 0]], [7.0])
     np.testing.assert_array_equal(tape.gradient(rows, logits), before)
     assert not np.array_equal(logits, LOGITS)
+
+
+@pytest.mark.parametrize("loss", [xent.softmax_cross_entropy, xent.sigmoid_cross_entropy], ids=["softmax", "sigmoid"])
+def test_numpy_labels_and_weights_that_change_before_the_backward(loss: Callable[..., Any]) -> None:
+    labels = np.random.default_rng(1).dirichlet(np.ones(7), len(LOGITS)).astype(np.float32)
+    weight = np.linspace(0.5, 2.0, len(LOGITS)).astype(np.float32)
+    x = tf.constant(LOGITS, tf.float32)
+
+    def gradients(change: bool) -> list[np.ndarray]:
+        own, s = labels.copy(), weight.copy()
+        with tf.GradientTape() as outer:
+            outer.watch(x)
+            with tf.GradientTape(persistent=True) as tape:
+                tape.watch(x)
+                rows = loss(x, own, sample_weight=s, reduction="none")
+            if change:
+                own[...], s[...] = own[::-1].copy(), 9.0
+            first = tape.gradient(rows, x, output_gradients=tf.fill(rows.shape, 0.3))
+        return [first.numpy(), outer.gradient(first, x).numpy()]
+
+    for found, expected in zip(gradients(True), gradients(False), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+@GRAPHS
+@pytest.mark.parametrize("bad", [-1.0, math.inf, math.nan])
+def test_weights_of_a_graph_that_would_be_refused_are_nan(bad: float, jit: bool) -> None:
+    of_rows = tf.function(
+        lambda s: xent.softmax_cross_entropy(tf.constant(LOGITS), LABELS, sample_weight=s, reduction="none"),
+        jit_compile=jit,
+    )
+    weight = np.ones(len(LOGITS), np.float32)
+    weight[3] = bad
+    np.testing.assert_array_equal(np.isnan(of_rows(weight)), np.arange(len(LOGITS)) == 3)
+    of_classes = tf.function(
+        lambda v: xent.sigmoid_cross_entropy(
+            tf.constant(LOGITS), np.ones_like(LOGITS), class_weight=v, reduction="none"
+        ),
+        jit_compile=jit,
+    )
+    found = of_classes(tf.constant([1, 1, bad, 1, 1, 1, 1.0]))
+    np.testing.assert_array_equal(np.isnan(found), np.broadcast_to(np.arange(7) == 2, LOGITS.shape))
 
 
 def test_unused_statistics_cost_no_bits() -> None:

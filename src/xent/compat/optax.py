@@ -131,8 +131,6 @@ def _in_rows(xp: Any, x: Any, axes: tuple[int, ...]) -> Any:
         x = xp.permute_dims(x, order)
     if len(axes) == 1:
         return x
-    if any(shape[at] == 0 for at in kept):  # there are no rows, of whatever length
-        return x[(..., *[0] * (len(axes) - 1))]
     return xp.flatten(x, len(kept))
 
 

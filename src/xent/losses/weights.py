@@ -61,6 +61,11 @@ def finite_weights(argument: str, weight: NDArray[Any]) -> NDArray[np.float64]:
     return flat
 
 
+def usable_or_nan(xp: Any, weight: Any) -> Any:
+    """Weights that are known only when compiled code runs: NaN where they would be refused."""
+    return xp.where((weight == 0) | ((weight >= SMALLEST) & (weight <= LARGEST)), weight, xp.nan * xp.ones_like(weight))
+
+
 def kept_mass(
     shape: Shape, labels: NDArray[Any] | None, sample_weight: NDArray[Any] | None, ignore: float | None
 ) -> float:

@@ -15,7 +15,7 @@ from keras.src.backend.common.masking import set_keras_mask  # how Keras' own lo
 
 import xent
 
-from ...errors import type_error
+from ...errors import type_error, value_error
 from ...losses.labels import check_index
 from ...problem import softmax_problem
 from ..arrays import namespace_of
@@ -26,6 +26,8 @@ _serializable = keras.saving.register_keras_serializable(package="xent")
 
 # Up to here a dtype tells neighbouring class ids apart.
 _EXACT_IDS = {"float16": 2**11, "bfloat16": 2**8, "float32": 2**24}
+# Out of every range.
+_NO_ID = -(2**31)
 
 
 def _predictions(y_pred: Any) -> Any:
@@ -65,7 +67,14 @@ def _class_ids(y_true: Any, y_pred: Any, axis: int) -> Any:
         raise type_error("y_true", f"integers: {dtype} merges class ids above {_EXACT_IDS[dtype]}", dtype, remedy)
     if len(y_true.shape) == len(y_pred.shape) and y_true.shape[axis] == 1:
         y_true = ops.squeeze(y_true, axis=axis)
-    return y_true if "int" in dtype else ops.cast(y_true, "int32")
+    if "int" in dtype:
+        return y_true
+    ids = ops.cast(y_true, "int32")
+    whole = ops.equal(ops.cast(ids, y_true.dtype), y_true)
+    xp = namespace_of(y_pred)
+    if xp.is_readable(whole) and not xp.numpy_of(whole).all():
+        raise value_error("y_true", "class ids", "numbers that are not whole", "Pass the labels as integers.")
+    return ops.where(whole, ids, _NO_ID)
 
 
 def _check_ids(ids: Any, y_pred: Any, axis: int, ignore_class: int | None = None) -> None:
@@ -134,6 +143,7 @@ def sparse_categorical_crossentropy(
 
     Raises:
         IndexError: an id out of range, in eager code; in a compiled step its loss and gradient are NaN.
+        ValueError: ids in floats that are not whole; in a compiled step their loss and gradient are NaN.
         TypeError: ids in floats that merge some of the classes.
 
     Example:
@@ -315,6 +325,7 @@ def categorical_generalized_cross_entropy(y_true: Any, y_pred: Any, q: float) ->
 
     Raises:
         IndexError: an id out of range, in eager code; in a compiled step its loss and gradient are NaN. (Keras: 1/q.)
+        ValueError: ids in floats that are not whole; in a compiled step their loss and gradient are NaN.
         TypeError: ids in floats that merge some of the classes.
 
     Example:

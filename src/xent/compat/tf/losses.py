@@ -9,7 +9,7 @@ from typing import Any
 
 from ..arrays import namespace_of
 from . import nn
-from .tensors import converted, squeezed
+from .tensors import converted, spread, squeezed
 
 
 class Reduction:
@@ -101,17 +101,17 @@ def compute_weighted_loss(
     wide = "float64" if dtype == "float64" else "float32"
     each, w = xp.astype(each, wide), xp.astype(w, wide)
     _check_weights(xp.shape(w), xp.shape(each))
+    w = spread(xp, w, each)
     weighted = w * each
     if reduction == Reduction.NONE:
         return xp.astype(weighted, dtype)
     total = xp.sum(weighted)
-    spread = w + xp.zeros_like(each)
     if reduction == Reduction.MEAN:
-        total = _over(xp, total, xp.sum(spread))
+        total = _over(xp, total, xp.sum(w))
     elif reduction == Reduction.SUM_OVER_BATCH_SIZE:
         total = _over(xp, total, xp.sum(xp.ones_like(each)))
     elif reduction == Reduction.SUM_BY_NONZERO_WEIGHTS:
-        counted = xp.where(spread == 0, xp.zeros_like(spread), xp.ones_like(spread))
+        counted = xp.where(w == 0, xp.zeros_like(w), xp.ones_like(w))
         total = _over(xp, total, xp.sum(counted))
     return xp.astype(total, dtype)
 

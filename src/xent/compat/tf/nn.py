@@ -131,9 +131,10 @@ def softmax_cross_entropy_with_logits(labels: Any, logits: Any, axis: int = -1, 
     differentiated as `p·Σt - t`: the same for changes that keep Σt (TensorFlow takes it for constant in t).
 
     Args:
-        labels: t, broadcast with the logits and converted to their dtype; in graphs, where both shapes are known.
-        logits: z, of a float dtype; they are broadcast with the labels, too.
-        axis: the class axis, counted from either end (TensorFlow: -1, or from the front).
+        labels: t, converted to the dtype of the logits, and of their shape; or of another whose rows, as a matrix, are
+            broadcast with the logits' rows, in graphs where both shapes are known.
+        logits: z, of a float dtype; their classes may be broadcast with those of the labels.
+        axis: the class axis, -1 or counted from the front.
         name: ignored.
 
     Returns:
@@ -158,15 +159,21 @@ def softmax_cross_entropy_with_logits(labels: Any, logits: Any, axis: int = -1, 
     dtype = xp.dtype_name(z)
     t = converted(xp, labels)
     t = t if xp.dtype_name(t) == dtype else xp.astype(t, dtype)  # NumPy's astype copies
+    if axis == -1 and z.ndim == 0:
+        raise invalid_argument(
+            xp,
+            "Expected begin[0] == 0 (got -1) and size[0] == 0 (got 1) when input.dim_size(0) == 0. "
+            "Give the logits a class axis.",
+        )
+    if axis != -1 and not 0 <= axis < z.ndim:
+        limits = f"0/{axis}" if axis < 0 else f"{axis + 1}/{z.ndim}"
+        raise invalid_argument(
+            xp,
+            f"Requires start <= limit when delta > 0: {limits}. "
+            f"Pass axis=-1, or an axis from the front, of {z.ndim}. Received: axis={axis}",
+        )
     if xp.shape(z) != xp.shape(t):
-        try:
-            shape = np.broadcast_shapes(xp.shape(z), xp.shape(t))
-        except ValueError:
-            sizes = f"logits_size={listed(xp.shape(z))} labels_size={listed(xp.shape(t))}"
-            raise invalid_argument(xp, f"logits and labels must be broadcastable: {sizes}") from None
-        z, t = xp.broadcast_to(z, shape), xp.broadcast_to(t, shape)
-    if not -z.ndim <= axis < z.ndim:
-        raise invalid_argument(xp, f"axis must be in the range [{-z.ndim}, {z.ndim}). Received: axis={axis}")
+        return _of_rows(xp, t, z, axis)
     if xp.shape(z)[axis] == 0:
         return xp.sum(z, axis=axis)  # of nothing: 0
     if xp is namespace_of(0.0):  # NumPy's arrays record no derivative
@@ -175,6 +182,30 @@ def softmax_cross_entropy_with_logits(labels: Any, logits: Any, axis: int = -1, 
     missing = 1.0 - xp.sum(xp.astype(xp.stop_gradient(t), xp.dtype_name(stats.lse)), axis=axis)
     # nothing is added but a gradient: p times what the labels lack of 1
     return xp.astype(loss + missing * (stats.lse - xp.stop_gradient(stats.lse)), dtype)
+
+
+def _of_rows(xp: Any, labels: Any, logits: Any, axis: int) -> Any:
+    """The losses where the shapes differ: both become rows, which are broadcast, and must be as many as the logits'."""
+    if axis != -1 and labels.ndim != logits.ndim:
+        vectors = f"a vector of size {labels.ndim}. But input(1) is a vector of size {logits.ndim}"
+        raise invalid_argument(xp, f"transpose expects {vectors}")
+    sizes = f"logits_size={listed(xp.shape(logits))} labels_size={listed(xp.shape(labels))}"
+    if "None" in sizes:
+        hint = "Give both shapes in the graph's signature."
+        raise invalid_argument(xp, f"logits and labels must be broadcastable: {sizes}. {hint}")
+    z, t = (xp.moveaxis(x, axis, -1) if axis != -1 else x for x in (logits, labels))
+    batch = xp.shape(z)[:-1]
+    z, t = (xp.reshape(x, (math.prod(xp.shape(x)[:-1]), xp.shape(x)[-1])) for x in (z, t))
+    try:
+        shape = np.broadcast_shapes(xp.shape(z), xp.shape(t))
+    except ValueError:
+        sizes = f"logits_size={listed(xp.shape(z))} labels_size={listed(xp.shape(t))}"
+        raise invalid_argument(xp, f"logits and labels must be broadcastable: {sizes}") from None
+    if shape[0] != math.prod(batch):
+        sizes = f"a tensor with {shape[0]} values, but the requested shape has {math.prod(batch)}"
+        raise invalid_argument(xp, f"Input to reshape is {sizes}. Give the logits all their rows.")
+    z, t = xp.broadcast_to(z, shape), xp.broadcast_to(t, shape)
+    return xp.reshape(softmax_cross_entropy_with_logits(t, z), batch)
 
 
 def softmax_cross_entropy_with_logits_v2(

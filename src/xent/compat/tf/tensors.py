@@ -18,6 +18,11 @@ def converted(xp: Any, value: Any) -> Any:
     return array
 
 
+def spread(xp: Any, array: Any, like: Any) -> Any:
+    """An array broadcast to the shape of another, which in a graph may be known only when that runs."""
+    return xp.broadcast_to(array, getattr(xp, "running_shape", xp.shape)(like))
+
+
 def squeezed(xp: Any, array: Any) -> Any:
     """An array without its last axis, whose length must be 1; in a graph it may be known only when that runs."""
     size = xp.shape(array)[-1]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ...errors import type_error
-from ...losses.weights import check_normalizer
+from ...errors import type_error, value_error
+from ...losses.weights import check_normalizer, usable_or_nan
 from ..numpy.arrays import as_array as numpy_array
 
 
@@ -26,20 +27,35 @@ def is_readable(x: Any) -> bool:
 
 
 def as_array(argument: str, value: Any, like: Any = None) -> Any:
-    """An array of JAX, or of NumPy, which JAX takes as it is; its integers fit, or stay out of every range."""
+    """An array of JAX, or of NumPy, which JAX takes as it is."""
     if isinstance(value, jax.Array):
         if jnp.issubdtype(value.dtype, jax.dtypes.extended):
             raise type_error(argument, "an array of numbers", f"dtype {value.dtype}", "PRNG keys are no numbers.")
         return value
-    array = numpy_array(argument, value)
-    wanted = jax.dtypes.canonicalize_dtype(array.dtype) if array.dtype.kind in "fiub" else array.dtype
-    if array.dtype.kind in "iu" and wanted != array.dtype:
-        bounds = np.iinfo(wanted)
-        array = np.clip(array, max(bounds.min, np.iinfo(array.dtype).min), bounds.max)
+    return numpy_array(argument, value)
+
+
+def usable(arrays: dict[str, Any]) -> dict[str, Any]:
+    """The arrays of a call that is compiled: weights that would be refused are NaN."""
+    return {name: usable_or_nan(jnp, x) if name.endswith("_weight") else x for name, x in arrays.items()}
+
+
+def compilable(argument: str, value: Any, ignore: float | None = None) -> Any:
+    """An array of NumPy in a dtype that XLA has. With x64 off, integers that do not fit are out of every range."""
+    if not isinstance(value, np.ndarray):
+        return value
     try:
-        return array.astype(wanted, copy=False) if wanted != array.dtype else array
+        dtype = jax.dtypes.canonicalize_dtype(value.dtype)
     except TypeError as error:
-        raise type_error(argument, "an array of numbers", f"dtype {array.dtype}", "Convert it to numbers.") from error
+        raise type_error(argument, "an array of numbers", f"dtype {value.dtype}", "Convert it to numbers.") from error
+    if dtype.kind in "iu" and dtype != value.dtype:
+        bounds = np.iinfo(dtype)
+        beyond = (value < bounds.min) | (value > bounds.max)
+        if (value[beyond] == ignore).any():
+            remedy = "Turn on jax_enable_x64, or choose another number to ignore."
+            raise value_error("ignore_index", f"a number of {dtype}", repr(ignore), remedy)
+        value = np.where(beyond, bounds.max - (ignore == bounds.max), value)
+    return value.astype(dtype, copy=False)
 
 
 def to_jax(array: Any, like: Any) -> Any:
@@ -80,7 +96,7 @@ class _Namespace:
 
     @staticmethod
     def flatten(x: Any, start: int) -> Any:
-        return jnp.reshape(x, (*x.shape[:start], -1))
+        return jnp.reshape(x, (*x.shape[:start], prod(x.shape[start:])))
 
     @staticmethod
     def shape(x: Any) -> tuple[int, ...]:
@@ -104,7 +120,7 @@ class _Namespace:
 
     @staticmethod
     def as_array(argument: str, value: Any, like: Any = None) -> Any:
-        return as_array(argument, value, like)
+        return compilable(argument, as_array(argument, value, like))
 
     @staticmethod
     def widest(x: Any, otherwise: str) -> str:
@@ -122,5 +138,7 @@ def divisor(normalizer: Any, reduction: str) -> Any:
     """The checked normalizer as a number; one that is traced stays an array, which is NaN where it would be refused."""
     if isinstance(normalizer, jax.Array) and is_traced(normalizer):
         check_normalizer(1.0, reduction)
+        if normalizer.ndim:
+            raise value_error("normalizer", "a number", f"shape {normalizer.shape}", "Sum it up.")
         return jnp.where(normalizer > 0, normalizer, jnp.nan)
     return check_normalizer(normalizer, reduction)

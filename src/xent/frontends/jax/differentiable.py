@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.custom_derivatives import SymbolicZero
 
-from .arrays import alike, is_readable, is_traced
+from .arrays import alike, compilable, is_readable, is_traced
 
 Arrays = dict[str, Any]
 Outputs = tuple[Any, ...]
@@ -24,6 +24,9 @@ Outputs = tuple[Any, ...]
 
 class Call(Protocol):
     """A loss of named arrays, among them `logits`; its outputs are one number, one a row, or one an element."""
+
+    options: Any
+    constants: Arrays  # what is NumPy's, as it was given
 
     def on_memory(self, arrays: Arrays, slopes: bool) -> tuple[Outputs, Outputs]:
         """Outputs and slopes of arrays whose values are there, by the kernels."""
@@ -58,7 +61,7 @@ def _reference(call: Call, arrays: Arrays, slopes: bool) -> tuple[Outputs, Outpu
 def _run(call: Call, arrays: Arrays, slopes: bool) -> tuple[Outputs, Outputs]:
     values = arrays.values()
     if all(is_readable(x) for x in values):
-        return call.on_memory(arrays, slopes)
+        return call.on_memory({**arrays, **call.constants}, slopes)
     if not call.custom_call() or not any(is_traced(x) for x in values):
         return _reference(call, arrays, slopes)
     return jax.lax.platform_dependent(  # type: ignore[no-any-return]
@@ -70,9 +73,18 @@ def _run(call: Call, arrays: Arrays, slopes: bool) -> tuple[Outputs, Outputs]:
 
 def evaluate(call: Call, arrays: Arrays) -> Outputs:
     """The outputs of a call."""
+    if all(is_readable(x) for x in arrays.values()):
+        return call.on_memory(arrays, False)[0]  # nothing is differentiated: spares the machinery
+    ignore = call.options.ignore_index
+    call.constants = {name: x for name, x in arrays.items() if isinstance(x, np.ndarray)}
+    arrays = {name: compilable(_argument(name), x, ignore) for name, x in arrays.items()}
     if any(is_traced(x) for x in arrays.values()):
         return _differentiable(call, arrays)
-    return _run(call, arrays, False)[0]  # nothing is differentiated: spares the machinery
+    return _run(call, arrays, False)[0]
+
+
+def _argument(name: str) -> str:
+    return f"labels.{name}" if name in ("indices", "values", "classes", "starts") else name
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))

@@ -25,7 +25,7 @@ from ..numpy import log_sigmoid as numpy_log_sigmoid
 from ..numpy import sigmoid as numpy_sigmoid
 from ..numpy.elementwise_loss import ElementwiseCall
 from . import custom_calls
-from .arrays import NAMESPACE, as_array, divisor, is_readable, is_traced, to_jax
+from .arrays import NAMESPACE, as_array, divisor, is_readable, is_traced, to_jax, usable
 from .differentiable import Arrays, Outputs, evaluate
 
 
@@ -42,6 +42,7 @@ class _Call:
     ) -> None:
         self.problem, self.options, self.names = problem, options, names
         self.normalizer, self.validate = normalizer, validate
+        self.constants: Arrays = {}
 
     def custom_call(self) -> bool:
         return custom_calls.available()
@@ -65,7 +66,7 @@ class _Call:
         return (to_jax(value, logits),), (to_jax(slope, logits),) if slopes else ()
 
     def on_xla(self, arrays: Arrays, slopes: bool) -> tuple[Outputs, Outputs]:
-        logits = arrays["logits"]
+        logits, arrays = arrays["logits"], usable(arrays)
         dtype = jnp.float64 if logits.dtype == jnp.float64 else jnp.float32
         labels = _labels(arrays)
         mass, repeats = None, 1.0
@@ -96,7 +97,7 @@ class _Call:
         return weight, int(np.prod(self.problem.shape)) / max(weight.size, 1)
 
     def reference(self, arrays: Arrays) -> Outputs:
-        dtype = self.problem.accumulate
+        dtype, arrays = self.problem.accumulate, usable(arrays)
         labels = NAMESPACE.astype(_labels(arrays), dtype)
         if self.validate:
             labels = reference.labels_or_nan(NAMESPACE, self.options, labels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -16,7 +17,7 @@ from ...options import SoftmaxOptions
 from ...problem import SoftmaxProblem, check_class_weight, check_sample_weight, softmax_problem
 from ..numpy.softmax_loss import SoftmaxCall
 from . import custom_calls
-from .arrays import NAMESPACE, as_array, divisor, is_traced, to_jax
+from .arrays import NAMESPACE, as_array, divisor, is_traced, to_jax, usable
 from .differentiable import Arrays, Outputs, evaluate
 
 
@@ -33,7 +34,9 @@ class _Call:
         function: RowFunction | None,
     ) -> None:
         self.problem, self.options, self.normalizer = problem, options, normalizer
+        self.compiled_options = _compiled(options)
         self.return_stats, self.validate, self.function = return_stats, validate, function
+        self.constants: Arrays = {}
 
     def custom_call(self) -> bool:
         return custom_calls.available()
@@ -66,7 +69,7 @@ class _Call:
         )
 
     def on_xla(self, arrays: Arrays, slopes: bool) -> tuple[Outputs, Outputs]:
-        options = self.options
+        options, arrays = self.options, usable(arrays)
         target = self._rows(arrays)
 
         def rows(coefficients: dict[str, Any], **wanted: Any) -> tuple[Any, ...]:
@@ -117,7 +120,7 @@ class _Call:
     def _coefficients(self, arrays: Arrays) -> tuple[dict[str, Any], Any, bool]:
         """Coefficients of the rows' losses; what each row adds to the denominator of the mean; and whether that is to
         be multiplied with the mass of its soft targets."""
-        problem, options, dtype = self.problem, self.options, self.problem.accumulate
+        problem, options, dtype = self.problem, self.compiled_options, self.problem.accumulate
         v, s = (NAMESPACE.astype(arrays[name], dtype) if name in arrays else None for name in _WEIGHTS)
         label_weight: Any = 1.0
         mass = jnp.ones(problem.batch_shape, jax.dtypes.canonicalize_dtype(dtype))
@@ -149,7 +152,7 @@ class _Call:
         )
 
     def reference(self, arrays: Arrays) -> Outputs:
-        problem = self.problem
+        problem, arrays = self.problem, usable(arrays)
         dtype = problem.accumulate
         wide = {
             name: x if name in ("labels", "indices") and problem.target != "dense" else NAMESPACE.astype(x, dtype)
@@ -164,7 +167,7 @@ class _Call:
         loss, stats = reference.softmax_cross_entropy(
             NAMESPACE,
             problem,
-            self.options,
+            self.compiled_options,
             wide["logits"],
             labels,
             class_weight=wide.get("class_weight"),
@@ -176,6 +179,14 @@ class _Call:
         if not self.return_stats:
             return (loss,)
         return loss, stats.lse, stats.entropy, stats.argmax.astype(_index_dtype())
+
+
+def _compiled(options: SoftmaxOptions) -> SoftmaxOptions:
+    """The options without an `ignore_index` that no label can equal, which XLA could not hold."""
+    bounds = np.iinfo(_index_dtype())
+    if options.ignore_index is None or bounds.min <= options.ignore_index <= bounds.max:
+        return options
+    return replace(options, ignore_index=None)
 
 
 _WEIGHTS = ("class_weight", "sample_weight")

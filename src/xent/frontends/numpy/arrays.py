@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,9 @@ def as_array(argument: str, value: Any) -> Array:
     try:
         array = np.asarray(value)
     except (RuntimeError, TypeError, ValueError) as error:  # ragged lists, tensors with a graph or on a device
-        raise type_error(argument, "an array", type(value).__name__, f"Convert it to one. ({error})") from error
+        framework = type(value).__module__.partition(".")[0]
+        remedy = f"Convert it to one, or pass the logits as an array of {framework}, too."
+        raise type_error(argument, "an array", type(value).__name__, f"{remedy} ({error})") from error
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     return array
@@ -91,7 +94,7 @@ class _Namespace:
 
     @staticmethod
     def flatten(x: Any, start: int) -> Any:
-        return np.reshape(x, (*x.shape[:start], -1))
+        return np.reshape(x, (*x.shape[:start], prod(x.shape[start:])))
 
     @staticmethod
     def shape(x: Any) -> Shape:

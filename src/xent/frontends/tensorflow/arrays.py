@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from tensorflow.python.eager import forwardprop_util, record
 from ...errors import message, type_error, value_error
 from ...kernels.native import address
 from ...labels import Positives, TopK
-from ...losses.weights import check_normalizer
+from ...losses.weights import check_normalizer, usable_or_nan
 from ...problem import Shape
 from ..numpy.arrays import Array
 from ..numpy.arrays import as_array as as_numpy
@@ -80,6 +81,19 @@ def on_numpy(value: Any) -> Any:
         return TopK(on_numpy(value.indices), on_numpy(value.values))
     if isinstance(value, Positives):
         return Positives(on_numpy(value.classes), on_numpy(value.starts))
+    return value
+
+
+def kept(value: Any) -> Any:
+    """A call's arguments for a backward pass: what its owner may change before it is a copy."""
+    if isinstance(value, (np.ndarray, list, tuple)):
+        return deepcopy(value)
+    if isinstance(value, dict):
+        return {name: kept(part) for name, part in value.items()}
+    if isinstance(value, TopK):
+        return TopK(kept(value.indices), kept(value.values))
+    if isinstance(value, Positives):
+        return Positives(kept(value.classes), kept(value.starts))
     return value
 
 
@@ -156,6 +170,12 @@ def with_shape(argument: str, tensor: Any, shape: Any) -> Any:
         return tf.reshape(tensor, size)  # XLA leaves the assertion out; this at least it refuses
 
 
+def weight_tensor(argument: str, value: Any, dtype: str) -> Any:
+    """Weights in a dtype; where they are symbols of a graph, NaN is what would be refused."""
+    weight = tf.cast(as_tensor(argument, value), dtype)
+    return usable_or_nan(NAMESPACE, weight) if tf.is_symbolic_tensor(weight) else weight
+
+
 def divisor(normalizer: Any, reduction: str, dtype: str) -> Any:
     """The checked normalizer as a number; a symbol of a graph stays one, which is NaN where it would be refused."""
     normalizer = given("normalizer", normalizer)
@@ -181,6 +201,7 @@ _NAMES = {
     "maximum": tf.maximum,
     "ones_like": tf.ones_like,
     "permute_dims": tf.transpose,
+    "reshape": tf.reshape,
     "softplus": tf.math.softplus,
     "sort": tf.sort,
     "stop_gradient": tf.stop_gradient,
@@ -208,7 +229,8 @@ class _Namespace:
 
     @staticmethod
     def flatten(x: Any, start: int) -> Any:
-        return tf.reshape(x, tf.concat([tf.shape(x)[:start], [-1]], 0))
+        length = x.shape[start:].num_elements()
+        return tf.reshape(x, tf.concat([tf.shape(x)[:start], [-1 if length is None else length]], 0))
 
     @staticmethod
     def custom_gradient(values: Any, slopes: Any) -> Any:
@@ -258,6 +280,10 @@ class _Namespace:
     @staticmethod
     def shape(x: Any) -> Shape:
         return static_shape(x)
+
+    @staticmethod
+    def running_shape(x: Any) -> Any:
+        return tf.shape(x)
 
     @staticmethod
     def astype(x: Any, dtype: str) -> Any:

@@ -30,12 +30,14 @@ from .arrays import (
     given,
     has_tangents,
     is_readable,
+    kept,
     numpy_of,
     on_numpy,
     recording,
     static_shape,
     tensor_of,
     wanted_gradients,
+    weight_tensor,
     with_shape,
 )
 from .gradients import differentiable
@@ -92,19 +94,18 @@ class _Reference:
         self.arguments: dict[str, Any] = {}
         factors = []
         if pos_weight is not None:
-            weight = as_tensor("pos_weight", pos_weight)
+            weight = self.arguments["pos_weight"] = weight_tensor("pos_weight", pos_weight, dtype)
             check_pos_weight(static_shape(weight, "pos_weight"), shape)
-            self.arguments["pos_weight"] = tf.cast(weight, dtype)
         if class_weight is not None:
-            weight = as_tensor("class_weight", class_weight)
+            weight = weight_tensor("class_weight", class_weight, dtype)
             check_class_weight(static_shape(weight, "class_weight"), last_axis(shape))
-            factors.append(tf.cast(weight, dtype))
+            factors.append(weight)
         if sample_weight is not None:
-            weight = as_tensor("sample_weight", sample_weight)
+            weight = weight_tensor("sample_weight", sample_weight, dtype)
             if elementwise_weight_axes(static_shape(weight, "sample_weight"), shape) == "rows":
                 weight = weight[..., None]
-            factors.append(tf.cast(weight, dtype))
-            self.arguments["mass"] = factors[-1]
+            factors.append(weight)
+            self.arguments["mass"] = weight
         if factors:
             self.arguments["weight"] = factors[0] if len(factors) == 1 else factors[0] * factors[1]
         if normalizer is not None:
@@ -141,14 +142,16 @@ def elementwise_loss(
     }
     tensors = [logits, *parts, *arguments.values()]
     plain = is_readable(logits) and all_readable(tensors[1:])
+    wants: frozenset[str] = frozenset()
+    if recording():
+        wants = wanted_gradients([("logits", logits), (names[1], parts[0]), *((n, arguments[n]) for n in weights)])
+    if wants:
+        labels, arguments = kept(labels), kept(arguments)
     call = None
     if plain:
         call = ElementwiseCall(
             numpy_of(logits), on_numpy(labels), options, names=names, validate=validate, **on_numpy(arguments)
         )
-    wants: frozenset[str] = frozenset()
-    if recording():
-        wants = wanted_gradients([("logits", logits), (names[1], parts[0]), *((n, arguments[n]) for n in weights)])
     # forward mode differentiates the reference's operations
     plan = loss_plan(plain and not has_tangents(tensors), wants, options.reduction != "none")
     if call is None or plan.kernel == "reference":

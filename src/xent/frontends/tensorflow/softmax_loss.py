@@ -23,12 +23,14 @@ from .arrays import (
     given,
     has_tangents,
     is_readable,
+    kept,
     numpy_of,
     on_numpy,
     recording,
     static_shape,
     tensor_of,
     wanted_gradients,
+    weight_tensor,
     with_shape,
 )
 from .gradients import differentiable
@@ -73,13 +75,11 @@ class _Reference:
             self.labels = tf.cast(with_shape("labels", indices, _dynamic_shape(logits)), dtype)
         self.weights: dict[str, Any] = {"class_weight": None, "sample_weight": None, "normalizer": None}
         if class_weight is not None:
-            weight = as_tensor("class_weight", class_weight)
+            weight = self.weights["class_weight"] = weight_tensor("class_weight", class_weight, dtype)
             check_class_weight(static_shape(weight, "class_weight"), problem.classes)
-            self.weights["class_weight"] = tf.cast(weight, dtype)
         if sample_weight is not None:
-            weight = as_tensor("sample_weight", sample_weight)
+            weight = self.weights["sample_weight"] = weight_tensor("sample_weight", sample_weight, dtype)
             check_sample_weight(static_shape(weight, "sample_weight"), problem.batch_shape)
-            self.weights["sample_weight"] = tf.cast(weight, dtype)
         if normalizer is not None:
             self.weights["normalizer"] = divisor(normalizer, options.reduction, dtype)
 
@@ -128,10 +128,12 @@ def softmax_cross_entropy(
     others = [("labels", parts[-1]), *((name, arguments[name]) for name in ("class_weight", "sample_weight"))]
     tensors = [logits, *parts, *arguments.values()]
     plain = is_readable(logits) and all_readable(tensors[1:])
+    wants = wanted_gradients([("logits", logits), *others]) if recording() else frozenset()
+    if wants:
+        labels, arguments = kept(labels), kept(arguments)
     call = None
     if plain:
         call = SoftmaxCall(numpy_of(logits), on_numpy(labels), options, validate=validate, **on_numpy(arguments))
-    wants = wanted_gradients([("logits", logits), *others]) if recording() else frozenset()
     # forward mode differentiates the reference's operations
     plan = loss_plan(plain and not has_tangents(tensors), wants, options.reduction != "none")
     if call is None or plan.kernel == "reference":

@@ -64,7 +64,7 @@ class _Namespace:
     logaddexp, maximum, isfinite = torch.logaddexp, torch.maximum, torch.isfinite
     where, sum, all, argmax, take = torch.where, torch.sum, torch.all, torch.argmax, torch.take
     arange, any, asarray, broadcast_to = torch.arange, torch.any, torch.as_tensor, torch.broadcast_to
-    permute_dims, flatten = torch.permute, torch.flatten
+    permute_dims, flatten, reshape = torch.permute, torch.flatten, torch.reshape
     zeros_like, ones_like = torch.zeros_like, torch.ones_like
     expand_dims = torch.unsqueeze
     stop_gradient = torch.detach

@@ -6,15 +6,18 @@ from typing import Any
 
 from ...arrays import namespace_of
 from .. import losses as today
+from ..tensors import converted, squeezed
 from .deprecation import deprecated
 
 _MODULE = "xent.compat.tf.losses"
 
 
 def _aligned(values: Any, weights: Any) -> Any:
-    """Weights with the axes that they lack at the end, as `tf.contrib` broadcasts."""
+    """Weights without a last axis of 1, then with the axes that they lack at the end, as `tf.contrib` broadcasts."""
     xp = namespace_of(values, weights)
-    w = xp.asarray(weights)
+    w = converted(xp, weights)
+    if w.ndim > 1 and xp.shape(w)[-1] == 1:
+        w = squeezed(xp, w)
     while 0 < w.ndim < values.ndim:
         w = xp.expand_dims(w, -1)
     return w
@@ -25,7 +28,7 @@ def compute_weighted_loss(losses: Any, weights: Any = 1.0, scope: str | None = N
 
     Args:
         losses: of any shape.
-        weights: a number, or an array whose axes are the first ones of the losses.
+        weights: a number, or an array whose axes are the first ones of the losses; a last axis of 1 is dropped.
 
     Returns:
         The loss in the dtype of the losses.
@@ -43,7 +46,7 @@ def compute_weighted_loss(losses: Any, weights: Any = 1.0, scope: str | None = N
     Source: `tf.contrib.losses.compute_weighted_loss` of TensorFlow 1.15.
     """
     deprecated("losses.compute_weighted_loss", f"{_MODULE}.compute_weighted_loss(losses, weights)")
-    each = namespace_of(losses, weights).asarray(losses)
+    each = converted(namespace_of(losses, weights), losses)
     return today.compute_weighted_loss(each, _aligned(each, weights))
 
 
@@ -54,7 +57,7 @@ def softmax_cross_entropy(
 
     Args:
         logits, onehot_labels, label_smoothing: as there.
-        weights: a number, or an array whose axes are the first ones of the losses.
+        weights: a number, or an array whose axes are the first ones of the losses; a last axis of 1 is dropped.
 
     Returns:
         The loss in nats, in the dtype of the logits.
@@ -82,7 +85,7 @@ def sparse_softmax_cross_entropy(logits: Any, labels: Any, weights: Any = 1.0, s
 
     Args:
         logits, labels: as there.
-        weights: a number, or an array whose axes are the first ones of the losses.
+        weights: a number, or an array whose axes are the first ones of the losses; a last axis of 1 is dropped.
 
     Returns:
         The loss in nats, in the dtype of the logits.
@@ -112,7 +115,7 @@ def sigmoid_cross_entropy(
 
     Args:
         logits, multi_class_labels, label_smoothing: as there.
-        weights: a number, or an array whose axes are the first ones of the losses.
+        weights: a number, or an array whose axes are the first ones of the losses; a last axis of 1 is dropped.
 
     Returns:
         The loss in nats, in the dtype of the logits.
