@@ -34,7 +34,6 @@ from xent.bench.machine import machine
 from xent.bench.timing import interleave
 
 TOLERANCE = 1e-5
-WIDTH = 64  # of the hidden layer that is projected to the logits
 Step = Callable[[], tuple[Any, Any]]
 
 
@@ -45,10 +44,11 @@ class Contender:
     temporaries: int | None = None  # bytes, as XLA plans them
 
 
-def jax_contenders(rows: int, classes: int) -> list[Contender]:
+def jax_contenders(rows: int, classes: int, width: int) -> list[Contender]:
+    """`width`: of the hidden layer that is projected to the logits."""
     random = np.random.default_rng(0)
-    hidden = jnp.asarray(random.normal(size=(rows, WIDTH)), jnp.float32)
-    weight = jnp.asarray(random.normal(size=(WIDTH, classes)) / 8, jnp.float32)
+    hidden = jnp.asarray(random.normal(size=(rows, width)), jnp.float32)
+    weight = jnp.asarray(random.normal(size=(width, classes)) / 8, jnp.float32)
     labels = jnp.asarray(random.integers(0, classes, rows), jnp.int32)
     losses: dict[str, Callable[[Any, Any], Any]] = {
         "xent": xent.softmax_cross_entropy,
@@ -92,12 +92,15 @@ def difference(found: Any, expected: Any) -> float:
     return float(np.abs(a - b).max() / (np.abs(b).max() or 1.0))
 
 
-CASES: dict[str, tuple[Callable[[int, int], list[Contender]], int, int]] = {
-    "jax-32k": (jax_contenders, 1024, 32000),
-    "jax-1k": (jax_contenders, 8192, 1000),
-    "tensorflow-32k": (tensorflow_contenders, 1024, 32000),
-    "tensorflow-1k": (tensorflow_contenders, 8192, 1000),
-    "tensorflow-small": (tensorflow_contenders, 32, 10),
+# What makes the contenders, and the sizes it takes: rows, classes and, in JAX, the width of the projection.
+CASES: dict[str, tuple[Callable[..., list[Contender]], tuple[int, ...]]] = {
+    "jax-32k": (jax_contenders, (1024, 32000, 64)),
+    "jax-32k-wide": (jax_contenders, (1024, 32000, 256)),
+    "jax-1k": (jax_contenders, (8192, 1000, 64)),
+    "jax-1k-wide": (jax_contenders, (8192, 1000, 256)),
+    "tensorflow-32k": (tensorflow_contenders, (1024, 32000)),
+    "tensorflow-1k": (tensorflow_contenders, (8192, 1000)),
+    "tensorflow-small": (tensorflow_contenders, (32, 10)),
 }
 
 
@@ -109,10 +112,9 @@ def main(arguments: list[str] | None = None) -> int:
     namespace = parser.parse_args(arguments)
     table = Table("case", "contender", "ms", "IQR", "× faster than the rival", "temporaries, MiB")
     lines, status = [], 0
-    for case, (make, rows, classes) in CASES.items():
-        if namespace.smoke:
-            rows, classes = min(rows, 20), min(classes, 50)
-        contenders = make(rows, classes)
+    for case, (make, full) in CASES.items():
+        sizes = [min(n, most) for n, most in zip(full, (20, 50, 8), strict=False)] if namespace.smoke else full
+        contenders = make(*sizes)
         ours, rival = contenders[:2]
         worst = max(difference(a, b) for a, b in zip(ours.step(), rival.step(), strict=True))
         if not worst <= TOLERANCE:
@@ -130,7 +132,7 @@ def main(arguments: list[str] | None = None) -> int:
             )
             row = {
                 "case": case,
-                "shape": [rows, classes],
+                "shape": sizes,
                 "contender": c.name,
                 "milliseconds": 1e3 * timing.median,
                 "quartiles": [1e3 * low, 1e3 * high],

@@ -433,6 +433,15 @@ def test_traced_weights_that_would_be_refused_are_nan(bad: float) -> None:
     np.testing.assert_array_equal(np.isnan(of_class(jnp.ones(7).at[1].set(bad))), at_class)
 
 
+def test_export() -> None:
+    step = jax.jit(jax.value_and_grad(xent.softmax_cross_entropy))
+    allowed = [jax.export.DisabledSafetyCheck.custom_call("xent_softmax")]
+    written = jax.export.export(step, disabled_checks=allowed)(LOGITS, LABELS).serialize()
+    found = jax.export.deserialize(written).call(LOGITS, LABELS)
+    for a, b in zip(found, step(LOGITS, LABELS), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_logits_of_another_framework_than_traced_labels() -> None:
     with pytest.raises(TypeError, match=r"labels: expected an array.*logits as an array of jax"):
         jax.jit(lambda y: xent.softmax_cross_entropy(np.asarray(LOGITS), y))(LABELS)
