@@ -4,8 +4,8 @@
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
-#include <nanobind/stl/vector.h>
 
+#include "prepared.h"
 #include "xent.h"
 #ifdef XENT_XLA
 #include "xla.h"
@@ -22,42 +22,6 @@ template <class T>
 T* pointer(uintptr_t address) {
   return reinterpret_cast<T*>(address);
 }
-
-// Cross-entropy of class indices without weights, for one shape: all that a call brings is three addresses.
-struct IndexLoss {
-  Softmax problem;
-  xent::Coefficients coefficients;
-  bool mean, has_ignore, validate;
-  i64 ignore;
-  xent::Array gradient;
-
-  // Writes the loss to a float or double, and the gradient where there is one; returns the first row whose label is out
-  // of range, or -1. Where labels are checked, such a row stops it. Both are times `upstream`.
-  i64 run(uintptr_t logits, uintptr_t labels, uintptr_t gradient_out, uintptr_t loss_out, double upstream) const {
-    Softmax p = problem;
-    p.logits.data = pointer<char>(logits);
-    p.index = pointer<i64>(labels);
-    const i64 rows = p.rows();
-    const xent::Labels found = xent::resolve_labels(p.index, rows, p.classes, has_ignore, ignore, nullptr);
-    if (found.first_bad >= 0 && validate) return found.first_bad;
-    std::vector<i64> resolved;
-    if (found.first_bad >= 0 || found.kept != rows) {
-      resolved.resize(size_t(rows));
-      xent::resolve_labels(p.index, rows, p.classes, has_ignore, ignore, resolved.data());
-      p.index = resolved.data();
-    }
-    xent::Coefficients k = coefficients;
-    k.scale = (!mean ? 1.0 : found.kept ? 1.0 / double(found.kept) : 0.0) * upstream;
-    xent::Array out = gradient;
-    out.data = pointer<char>(gradient_out);
-    const double loss = xent::kernels().softmax(p, k, xent::Statistics{}, out) * k.scale;
-    if (p.logits.dtype == xent::Dtype::f64)
-      *pointer<double>(loss_out) = loss;
-    else
-      *pointer<float>(loss_out) = float(loss);
-    return -1;
-  }
-};
 
 xent::PerRow per_row(double value, uintptr_t rows) { return {value, pointer<double>(rows)}; }
 
@@ -141,31 +105,6 @@ NB_MODULE(_native, m) {
           },
           "out"_a);
 
-  nb::class_<IndexLoss>(m, "IndexLoss")
-      .def(
-          "__init__",
-          [](IndexLoss* self, i64 outer, i64 classes, i64 inner, int dtype, i64 so, i64 sc, i64 si, i64 go, i64 gc, i64 gi,
-             double temperature, double softcap, double b, double c, double beta, double zeta, bool mean, bool has_ignore,
-             i64 ignore, bool validate) {
-            new (self) IndexLoss();
-            Softmax& p = self->problem;
-            p.outer = outer;
-            p.classes = classes;
-            p.inner = inner;
-            p.logits = array(0, dtype, so, sc, si);
-            p.temperature = temperature;
-            p.softcap = softcap;
-            p.measure = c != 0;
-            p.beta = beta;
-            self->coefficients = {{b, nullptr}, {c, nullptr}, {0, nullptr}, {zeta, nullptr}, {0, nullptr}, 1};
-            self->gradient = array(0, dtype, go, gc, gi);
-            self->mean = mean;
-            self->has_ignore = has_ignore;
-            self->ignore = ignore;
-            self->validate = validate;
-          })
-      .def("run", &IndexLoss::run, "logits"_a, "labels"_a, "gradient"_a, "loss"_a, "upstream"_a = 1.0);
-
   nb::class_<xent::Elementwise>(m, "Elementwise")
       .def(
           "__init__",
@@ -240,26 +179,9 @@ NB_MODULE(_native, m) {
           },
           "scale"_a, "loss"_a, "loss_dtype"_a, "loss_outer"_a, "loss_class"_a, "loss_inner"_a, "gradient"_a, "dtype"_a,
           "outer_stride"_a, "class_stride"_a, "inner_stride"_a,
-          "(sum of the losses, whether a label was bad); each loss and the gradient into the addresses that are not 0.")
-      .def(
-          "run_at",
-          [](const xent::Elementwise& e, double scale, uintptr_t logits, uintptr_t labels, uintptr_t gradient,
-             uintptr_t loss) {
-            xent::Elementwise p = e;
-            p.logits.data = pointer<char>(logits);
-            p.labels.data = pointer<char>(labels);
-            xent::Array out = p.logits;
-            out.data = pointer<char>(gradient);
-            const xent::Total t = xent::kernels().elementwise(p, xent::Array{}, out, scale);
-            if (p.logits.dtype == xent::Dtype::f64)
-              *pointer<double>(loss) = t.sum * scale;
-            else
-              *pointer<float>(loss) = float(t.sum * scale);
-            return t.bad_label;
-          },
-          "scale"_a, "logits"_a, "labels"_a, "gradient"_a, "loss"_a,
-          "The same for other arrays of these layouts, the gradient in that of the logits: the sum times `scale` is written as "
-          "a float, or a double for double logits. Returns whether a label was bad.");
+          "(sum of the losses, whether a label was bad); each loss and the gradient into the addresses that are not 0.");
+
+  add_prepared(m);
 
   m.def(
       "resolve_labels",

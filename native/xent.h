@@ -118,6 +118,10 @@ struct Labels {
 // Checks labels and, where `out` is not null, writes class, skip_row or invalid_row.
 Labels resolve_labels(const i64* labels, i64 rows, i64 classes, bool has_ignore, i64 ignore, i64* out);
 
+// sum.cpp
+// Sum in a fixed order, whatever thread made which part: in pairs, so that the rounding grows with log n only.
+double ordered_sum(const double* parts, i64 n);
+
 // threads.cpp
 // Lets the threads of an OpenMP runtime that is loaded already do the work; false if there is none to share.
 bool share_openmp();

@@ -17,6 +17,22 @@ def tracing() -> bool:
     return False
 
 
+class Prepared:
+    """What was made ready for a layout and an options object, found again by both in little time."""
+
+    def __init__(self) -> None:
+        self._found: dict[Any, tuple[Any, Any]] = {}
+
+    def get(self, layout: tuple[Any, ...], options: Any, make: Callable[[], Any]) -> Any:
+        key = (id(options), *layout)
+        found = self._found.get(key)
+        if found is None or found[0] is not options:
+            if len(self._found) >= 1024:
+                self._found.clear()
+            found = self._found[key] = (options, make())
+        return found[1]
+
+
 def remember(function: Function) -> Function:
     """The function with a cache of its results by the value and type of its arguments."""
     memory = lru_cache(maxsize=4096, typed=True)(function)

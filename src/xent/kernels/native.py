@@ -12,6 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _native
+from .._native import PreparedActivation as PreparedActivation
+from .._native import PreparedElementwise as PreparedElementwise
+from .._native import PreparedSoftmax as PreparedSoftmax
 from ..problem import RowLayout
 
 DTYPE_CODES = {"float32": 0, "float64": 1, "bfloat16": 2, "float16": 3}
@@ -78,7 +81,13 @@ class Resolved(NamedTuple):
     first_bad: int  # the first row whose label is out of range, or -1
 
 
-IndexLoss = _native.IndexLoss
+# What a prepared loss returns, besides the place of a bad label.
+FINE, BAD_WEIGHT = -1, -2
+
+
+def ordered_sum(numbers: NDArray[np.float64]) -> float:
+    """The sum of contiguous numbers in the order that all kernels have."""
+    return _native.ordered_sum(address(numbers), numbers.size)
 
 
 def resolve_labels(labels: IndexLabels, rows: int, classes: int, ignore_index: int | None) -> Resolved:
@@ -204,6 +213,13 @@ class SoftmaxRows:
     def log_softmax(self, out: Memory) -> None:
         self._native.log_softmax(*out.arguments())
 
+    def prepared(self, gradient: RowLayout) -> PreparedSoftmax:
+        """These rows for other addresses of logits and labels, with gradients of a layout."""
+        return PreparedSoftmax(self._native, gradient[3:])
+
+    def prepared_activation(self, out: RowLayout) -> PreparedActivation:
+        return PreparedActivation(self._native, out[3:])
+
 
 class ElementwiseLines:
     """Numbers with a label each on the native kernels, ready to run as often as wanted."""
@@ -266,6 +282,6 @@ class ElementwiseLines:
         into = _NOWHERE if loss is None else loss.arguments()
         return self._native.run(scale, *into, *(_NOWHERE if gradient is None else gradient.arguments()))
 
-    def run_at(self, scale: float, logits: int, labels: int, gradient: int, loss: int) -> bool:
-        """Whether a label was bad, for arrays at other addresses; writes the sum times `scale`, and the gradient."""
-        return self._native.run_at(scale, logits, labels, gradient, loss)
+    def prepared(self, out: RowLayout) -> PreparedElementwise:
+        """These lines for other addresses of all arrays, with gradients and losses of a layout."""
+        return PreparedElementwise(self._native, out[3:])

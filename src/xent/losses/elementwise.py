@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 
 from ..errors import label_error, value_error
 from ..formulas import mean_scale
-from ..kernels.native import ElementwiseLines, Memory
+from ..kernels.native import ElementwiseLines, Memory, PreparedElementwise
 from ..labels import Positives, TopK, refuse
 from ..options import ElementwiseOptions
-from ..problem import INTEGER_DTYPES, Shape
+from ..problem import INTEGER_DTYPES, RowLayout, Shape
 from .labels import int64_labels
+from .weights import LARGEST, SMALLEST
 
 
 class PositiveLists(NamedTuple):
@@ -112,6 +113,76 @@ def activation(logits: Memory, out: Memory, log: bool) -> None:
     lines.run(1.0, out if log else None, None if log else out)
 
 
+def _lines(
+    options: ElementwiseOptions,
+    logits: Memory,
+    labels: Memory | PositiveLists,
+    pos_weight: Memory | None,
+    weights: list[Memory],
+) -> ElementwiseLines:
+    """The numbers, what their labels mean, and what weighs them."""
+    lines = ElementwiseLines(
+        logits,
+        options.kind,
+        positive=options.positive,
+        negative=options.negative,
+        gamma_pos=options.gamma_pos,
+        gamma_neg=options.gamma_neg,
+        clip=options.clip,
+    )
+    if isinstance(labels, PositiveLists):
+        lines.positives(labels.starts, labels.classes)
+    else:
+        lines.labels(labels)
+    lines.meaning(options.alpha, options.beta, options.rest, options.low, options.high, options.ends_only)
+    if options.ignore_index is not None:
+        lines.ignore(options.ignore_index)
+    if pos_weight is not None:
+        lines.pos_weight(pos_weight)
+    for slot, weight in enumerate(weights):
+        lines.weight(slot, weight)
+    return lines
+
+
+class WeightNumbers(NamedTuple):
+    """How many different numbers an array of weights has, contiguous in memory, and whether they are float64."""
+
+    size: int
+    wide: bool
+
+
+def prepared_loss(
+    options: ElementwiseOptions,
+    logits: Memory,
+    labels: Memory,
+    output: RowLayout,
+    *,
+    pos_weight: tuple[Memory, WeightNumbers] | None,
+    weights: list[tuple[Memory, WeightNumbers]],
+    mean_over: tuple[int, float] | None,
+    denominator: float,
+    validate: bool,
+) -> PreparedElementwise:
+    """The loss, ready for any memory of these layouts; the addresses here are 0.
+
+    Args:
+        mean_over: which of the weights is summed up for the denominator, and how often each of its numbers counts.
+        denominator: of a mean without such a weight.
+    """
+    loss = _lines(options, logits, labels, pos_weight and pos_weight[0], [at for at, _ in weights]).prepared(output)
+    if pos_weight is not None:
+        loss.weigh(0, *pos_weight[1])
+    for slot, (_, numbers) in enumerate(weights):
+        loss.weigh(1 + slot, *numbers)
+    if mean_over is not None:
+        loss.mean_over(1 + mean_over[0], mean_over[1])
+    loss.scale = mean_scale(denominator)
+    loss.per_element = options.reduction == "none"
+    loss.validate = validate
+    loss.bound_weights(SMALLEST, LARGEST)
+    return loss
+
+
 class ElementwiseLoss:
     """One loss of single numbers: checked, its coefficients made, ready to run."""
 
@@ -128,26 +199,7 @@ class ElementwiseLoss:
     ) -> None:
         """`weights`: at most two factors of an element's loss; `denominator`: of the mean."""
         self.options, self.validate = options, validate
-        lines = ElementwiseLines(
-            logits,
-            options.kind,
-            positive=options.positive,
-            negative=options.negative,
-            gamma_pos=options.gamma_pos,
-            gamma_neg=options.gamma_neg,
-            clip=options.clip,
-        )
-        if isinstance(labels, PositiveLists):
-            lines.positives(labels.starts, labels.classes)
-        else:
-            lines.labels(labels)
-        lines.meaning(options.alpha, options.beta, options.rest, options.low, options.high, options.ends_only)
-        if options.ignore_index is not None:
-            lines.ignore(options.ignore_index)
-        if pos_weight is not None:
-            lines.pos_weight(pos_weight)
-        for slot, weight in enumerate(weights):
-            lines.weight(slot, weight)
+        lines = _lines(options, logits, labels, pos_weight, weights)
         self._lines = lines
         self.scale = mean_scale(denominator)
 
@@ -155,10 +207,6 @@ class ElementwiseLoss:
         """(the reduced loss, whether a label was bad), and in the same pass each loss and the gradient."""
         total, bad = self._lines.run(self.scale, loss, gradient)
         return total * self.scale, bad and self.validate
-
-    def run_at(self, logits: int, labels: int, gradient: int, loss: int, upstream: float = 1.0) -> bool:
-        """The same, times `upstream`, for contiguous arrays at other addresses; whether a label was bad."""
-        return self._lines.run_at(self.scale * upstream, logits, labels, gradient, loss) and self.validate
 
     def gradient(self, into: Memory, upstream: float | Memory) -> None:
         """The vector-Jacobian product for one upstream gradient, or one an element."""

@@ -11,18 +11,19 @@ from ..errors import label_error, value_error
 from ..formulas import RowFunction, mean_scale, softmax_coefficients, uses_measure
 from ..kernels.native import (
     IndexLabels,
-    IndexLoss,
     Memory,
     PerRow,
+    PreparedSoftmax,
     RowCoefficients,
     RowResults,
     SoftmaxRows,
+    ordered_sum,
     resolve_labels,
 )
 from ..options import SoftmaxOptions
 from ..problem import RowLayout, SoftmaxProblem
 from .labels import TopKArrays
-from .weights import check_normalizer, flat_class_weight, flat_sample_weight
+from .weights import LARGEST, SMALLEST, check_normalizer, flat_class_weight, flat_sample_weight
 
 
 class Stats(NamedTuple):
@@ -39,29 +40,42 @@ class Stats(NamedTuple):
     """the class of the largest logit (the first of several), int64"""
 
 
-def index_loss(
-    problem: SoftmaxProblem, options: SoftmaxOptions, dtype: int, layout: RowLayout, validate: bool
-) -> IndexLoss:
-    """The reduced loss of class indices without weights, ready for any logits and gradient of this layout."""
-    k = softmax_coefficients(options, "index", problem.classes)
-    ignore = options.ignore_index
-    strides = layout[3:]
-    return IndexLoss(
-        *layout[:3],
-        dtype,
-        *strides,
-        *strides,
-        options.temperature,
-        options.softcap or 0.0,
-        k.b,
-        k.c if uses_measure(options, "index") else 0.0,
-        k.beta,
-        k.zeta,
-        options.reduction == "mean",
-        ignore is not None,
-        ignore or 0,
-        validate,
-    )
+def prepared_loss(
+    problem: SoftmaxProblem,
+    options: SoftmaxOptions,
+    logits: Memory,
+    labels: Memory | None,
+    gradient: RowLayout,
+    *,
+    wide_weights: bool,
+    normalizer: float | None,
+    validate: bool,
+) -> PreparedSoftmax:
+    """The loss without sample weights, ready for any memory of these layouts; the addresses here are 0.
+
+    Args:
+        labels: soft targets, with a normalizer if the loss is a mean; None for class indices, contiguous int64.
+        wide_weights: class weights, if any, are float64, not float32.
+    """
+    rows = SoftmaxRows(logits, temperature=options.temperature, softcap=options.softcap or 0.0)
+    if labels is not None:
+        rows.dense(labels)
+    k = softmax_coefficients(options, problem.target, problem.classes)
+    measured = uses_measure(options, problem.target)
+    if measured:
+        rows.measure(None, k.alpha, k.beta)
+    loss = rows.prepared(gradient)
+    loss.b, loss.c, loss.zeta = k.b, k.c if measured else 0.0, k.zeta
+    loss.dense = labels is not None
+    loss.per_row = options.reduction == "none"
+    loss.mean = options.reduction == "mean" and normalizer is None
+    loss.scale = 1.0 if normalizer is None else mean_scale(check_normalizer(normalizer, options.reduction))
+    if options.ignore_index is not None:
+        loss.ignore = options.ignore_index
+    loss.validate = validate
+    loss.wide_weights = wide_weights
+    loss.bound_weights(SMALLEST, LARGEST)
+    return loss
 
 
 # Denominators that differ by less give the same gradient, but for an eighth of an ulp of float32.
@@ -129,7 +143,7 @@ class SoftmaxLoss:
             elif isinstance(labels, Memory):
                 mass = rows.target_mass()
             weight = s * mass
-            denominator = float(np.sum(weight)) if isinstance(weight, np.ndarray) else count * weight
+            denominator = ordered_sum(weight) if isinstance(weight, np.ndarray) else count * weight
         self._coefficients = RowCoefficients(
             k.b,
             k.c if measured else 0.0,
@@ -150,7 +164,7 @@ class SoftmaxLoss:
             out = self._rows.run(k, gradient, statistics=statistics, mass=True)
             presumed = self._presumed
             self._presumed = None
-            denominator = float(np.sum(presumed * out.mass))
+            denominator = ordered_sum(presumed * out.mass)
             k = k._replace(scale=mean_scale(denominator))
             if abs(k.scale - self._coefficients.scale) <= _SAME * k.scale:  # by less than the gradient's own rounding
                 total = out.total * (k.scale / self._coefficients.scale) if k.scale else 0.0

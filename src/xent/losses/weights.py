@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import value_error
+from ..kernels.native import ordered_sum
 from ..problem import Shape, check_class_weight, check_sample_weight
 
 # Products of three such weights are normal numbers of float32.
@@ -74,8 +75,8 @@ def kept_mass(
         kept = labels != ignore
         if sample_weight is None:
             return float(np.count_nonzero(kept))
-        return float(np.sum(kept * np.broadcast_to(np.asarray(sample_weight, np.float64), shape)))
+        return ordered_sum(np.ascontiguousarray(kept * np.asarray(sample_weight, np.float64)))
     size = math.prod(shape)
     if sample_weight is None:
         return float(size)
-    return float(np.sum(np.asarray(sample_weight, np.float64))) * (size / max(sample_weight.size, 1))
+    return ordered_sum(np.ascontiguousarray(sample_weight, np.float64)) * (size / max(sample_weight.size, 1))

@@ -70,29 +70,21 @@ def cross_entropy(
         fits = input.ndim > 0 and isinstance(ignore_index, int)
         if fits and weight is not None:
             fits = ordinary.is_weight(weight, input) and weight.shape == input.shape[axis : axis + 1]
-        if fits and ordinary.is_index(target, input, axis):
-            return _of_indices(input, target, weight, ignore_index, reduction, epsilon, axis)
-        if fits and ignore_index < 0 and ordinary.is_like(target, input):
-            loss = _mean_over(
-                input.numel() // input.shape[axis],
-                reduction,
-                partial(
-                    xent.softmax_cross_entropy,
-                    input,
-                    target,
-                    axis=axis,
-                    class_weight=weight,
-                    label_smoothing=epsilon,
-                ),
-            )
-            return ordinary.in_dtype_of(loss, input)
+        if fits:
+            try:
+                if ordinary.is_index(target, input):
+                    return _of_indices(input, target, weight, ignore_index, reduction, epsilon, axis)
+                if ignore_index < 0 and ordinary.is_like(target, input):
+                    return _of_distributions(input, target, weight, reduction, epsilon, axis)
+            except ValueError:
+                pass  # weights, or shapes, that are torch's to take or to refuse
     return functional.cross_entropy(
         input, target, weight, ignore_index=ignore_index, reduction=reduction, label_smoothing=label_smoothing
     )
 
 
 def _of_indices(
-    input: Tensor, target: Tensor, weight: Tensor | None, ignore: int, reduction: str, epsilon: Any, axis: int
+    input: Tensor, target: Tensor, weight: Tensor | None, ignore: int, reduction: str, epsilon: float, axis: int
 ) -> Tensor:
     try:
         loss = xent.softmax_cross_entropy(
@@ -110,6 +102,13 @@ def _of_indices(
     if reduction == "mean":
         loss = ordinary.nan_of_nothing(loss, target, weight, ignore)
     return ordinary.in_dtype_of(loss, input)
+
+
+def _of_distributions(
+    input: Tensor, target: Tensor, weight: Tensor | None, reduction: str, epsilon: float, axis: int
+) -> Tensor:
+    loss = partial(xent.softmax_cross_entropy, input, target, axis=axis, class_weight=weight, label_smoothing=epsilon)
+    return ordinary.in_dtype_of(_mean_over(input.numel() // input.shape[axis], reduction, loss), input)
 
 
 def binary_cross_entropy_with_logits(
@@ -151,12 +150,13 @@ def binary_cross_entropy_with_logits(
         ordinary.is_logits(input)
         and ordinary.is_like(target, input)
         and reduction in ordinary.REDUCTIONS
-        and all(
-            w is None or (ordinary.is_weight(w, input) and ordinary.spreads(w, input)) for w in (weight, pos_weight)
-        )
+        and ordinary.is_spread(weight, input)
+        and ordinary.is_spread(pos_weight, input)
     ):
-        loss = _sigmoid(input, target, weight, reduction, pos_weight)
-        return ordinary.in_dtype_of(loss, input)
+        try:
+            return ordinary.in_dtype_of(_sigmoid(input, target, weight, reduction, pos_weight), input)
+        except ValueError:
+            pass  # weights, or shapes, that are torch's to take or to refuse
     return functional.binary_cross_entropy_with_logits(
         input, target, weight, reduction=reduction, pos_weight=pos_weight
     )
@@ -168,7 +168,9 @@ def _sigmoid(
     loss = partial(xent.sigmoid_cross_entropy, input, target, pos_weight=pos_weight, validate=False)
     if weight is None:
         return loss(reduction=reduction)  # type: ignore[no-any-return]
-    return _mean_over(input.numel(), reduction, partial(loss, sample_weight=weight.expand(input.shape)))
+    if weight.shape != input.shape:
+        weight = weight.expand(input.shape)
+    return _mean_over(input.numel(), reduction, partial(loss, sample_weight=weight))
 
 
 def _mean_over(count: int, reduction: str, loss: Callable[..., Tensor]) -> Tensor:
@@ -269,12 +271,15 @@ def multilabel_soft_margin_loss(
         and input.ndim > 0
         and ordinary.is_like(target, input)
         and reduction in ordinary.REDUCTIONS
-        and (weight is None or (ordinary.is_weight(weight, input) and ordinary.spreads(weight, input)))
+        and ordinary.is_spread(weight, input)
     ):
-        loss = _sigmoid(input, target, weight, reduction)
-        if reduction != "mean":
-            loss = (loss.sum(-1) if reduction == "none" else loss) / input.shape[-1]
-        return ordinary.in_dtype_of(loss, input)
+        try:
+            loss = _sigmoid(input, target, weight, reduction)
+            if reduction != "mean":
+                loss = (loss.sum(-1) if reduction == "none" else loss) / input.shape[-1]
+            return ordinary.in_dtype_of(loss, input)
+        except ValueError:
+            pass  # weights, or shapes, that are torch's to take or to refuse
     return functional.multilabel_soft_margin_loss(input, target, weight, reduction=reduction)
 
 

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from ...frontends.torch.arrays import is_readable
-from ...losses.weights import LARGEST, SMALLEST
 
 FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 REDUCTIONS = ("mean", "sum", "none")
@@ -22,30 +21,28 @@ def is_logits(input: Any) -> bool:
 
 
 def is_weight(weight: Any, input: Tensor) -> bool:
-    """Weights of the logits' dtype and device that the kernels take: 0, or neither tiny nor huge, nor negative."""
-    if not (isinstance(weight, Tensor) and weight.dtype == input.dtype and weight.device == input.device):
-        return False
-    if torch.compiler.is_compiling():
-        return False  # who knows what it will hold
-    if not is_readable(weight):
-        return True  # the reference takes any
-    fits = (weight == 0) | ((weight >= SMALLEST) & (weight <= LARGEST))
-    return bool(fits.all())
+    """None, or weights of the logits' dtype and device; not while a graph is traced, for torch takes any, xent not."""
+    if weight is None:
+        return True
+    alike = isinstance(weight, Tensor) and weight.dtype == input.dtype and weight.device == input.device
+    return alike and not torch.compiler.is_compiling()
 
 
-def spreads(weight: Tensor, input: Tensor) -> bool:
-    """Whether a weight broadcasts to the logits without enlarging them."""
+def is_spread(weight: Any, input: Tensor) -> bool:
+    """Such weights that broadcast to the logits without enlarging them."""
+    if weight is None or not is_weight(weight, input):
+        return weight is None
+    if weight.shape == input.shape:
+        return True
     if weight.ndim > input.ndim:
         return False
     pairs = zip(reversed(weight.shape), reversed(input.shape), strict=False)
     return all(own in (1, size) for own, size in pairs)
 
 
-def is_index(target: Any, input: Tensor, axis: int) -> bool:
-    """Class indices of torch's two dtypes, in the shape of the logits without the class axis."""
-    if not (isinstance(target, Tensor) and target.dtype in (torch.int64, torch.uint8)):
-        return False
-    return target.shape == input.shape[:axis] + input.shape[axis + 1 :] and target.device == input.device
+def is_index(target: Any, input: Tensor) -> bool:
+    """Class indices of torch's two dtypes."""
+    return isinstance(target, Tensor) and target.dtype in (torch.int64, torch.uint8) and target.device == input.device
 
 
 def is_like(target: Any, input: Tensor) -> bool:

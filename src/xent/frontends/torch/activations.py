@@ -8,21 +8,43 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...kernels.native import RowCoefficients, SoftmaxRows
-from ...problem import softmax_axis
-from .arrays import dtype_name, is_readable, memory, output_like
+from ...caching import Prepared
+from ...kernels.native import POOLED_BYTES, Memory, PreparedActivation, RowCoefficients, SoftmaxRows
+from ...problem import row_layout, softmax_axis
+from .arrays import CODES, PlainFunction, dtype_name, is_readable, memory, output_like
+
+_prepared = Prepared()
 
 
-class LogSumExp(torch.autograd.Function):
+def _ready(logits: Tensor, axis: int) -> PreparedActivation | None:
+    """What is prepared for small logits of a layout, which only brings addresses; None for others."""
+    return _prepared.get(  # type: ignore[no-any-return]
+        (logits.shape, logits.stride(), logits.dtype, axis), None, lambda: _prepare(logits, axis)
+    )
+
+
+def _prepare(logits: Tensor, axis: int) -> PreparedActivation | None:
+    at, out = (row_layout(logits.shape, t.stride(), axis) for t in (logits, torch.empty_like(logits)))
+    if at is None or out is None or not 0 < logits.numel() * logits.itemsize < POOLED_BYTES:
+        return None
+    return SoftmaxRows(Memory(0, CODES[logits.dtype], at, None)).prepared_activation(out)
+
+
+class LogSumExp(PlainFunction):
     """log Σ exp along an axis; its gradient is the softmax."""
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, axis: int) -> Tensor:
         ctx.save_for_backward(logits)
         ctx.axis = axis
-        rows = memory(logits, axis)
-        out = SoftmaxRows(rows).run(RowCoefficients(l=1.0), rows=True)
-        lse = torch.from_numpy(out.loss.reshape(logits.shape[:axis] + logits.shape[axis + 1 :])).to(logits.dtype)
+        batch = logits.shape[:axis] + logits.shape[axis + 1 :]
+        ready = _ready(logits, axis)
+        if ready is not None:
+            lse = logits.new_empty(batch, dtype=torch.promote_types(logits.dtype, torch.float32))
+            ready.logsumexp(logits.data_ptr(), lse.data_ptr())
+            return lse.to(logits.dtype)
+        out = SoftmaxRows(memory(logits, axis)).run(RowCoefficients(l=1.0), rows=True)
+        lse = torch.from_numpy(out.loss.reshape(batch)).to(logits.dtype)
         if lse.isnan().any():  # the kernels make NaN of +inf, whose sum is known here
             lse = torch.where(lse.isnan() & (logits.amax(axis) == math.inf), math.inf, lse)
         return lse
@@ -30,16 +52,28 @@ class LogSumExp(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> Any:
         (logits,) = ctx.saved_tensors
-        return upstream.unsqueeze(ctx.axis) * softmax(logits, ctx.axis), None
+        if torch.is_grad_enabled() or not is_readable(upstream):
+            return upstream.unsqueeze(ctx.axis) * softmax(logits, ctx.axis), None
+        return _softmax(logits, ctx.axis).mul_(upstream.unsqueeze(ctx.axis)), None
 
 
-class Softmax(torch.autograd.Function):
+def _softmax(logits: Tensor, axis: int) -> Tensor:
+    ready = _ready(logits, axis)
+    if ready is not None:
+        out = torch.empty_like(logits)
+        ready.softmax(logits.data_ptr(), out.data_ptr())
+        return out
+    out, into = output_like(logits, axis)
+    SoftmaxRows(memory(logits, axis)).run(RowCoefficients(l=1.0), into)
+    return out
+
+
+class Softmax(PlainFunction):
     """exp z / Σ exp z along an axis."""
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, axis: int) -> Tensor:
-        out, into = output_like(logits, axis)
-        SoftmaxRows(memory(logits, axis)).run(RowCoefficients(l=1.0), into)
+        out = _softmax(logits, axis)
         ctx.save_for_backward(out)
         ctx.axis = axis
         return out
@@ -47,18 +81,21 @@ class Softmax(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> Any:
         (p,) = ctx.saved_tensors
-        wide = torch.promote_types(p.dtype, torch.float32)
-        w, q = upstream.to(wide), p.to(wide)
-        return (q * (w - (q * w).sum(ctx.axis, keepdim=True))).to(p.dtype), None
+        return torch._softmax_backward_data(upstream, p, ctx.axis, p.dtype), None
 
 
-class LogSoftmax(torch.autograd.Function):
+class LogSoftmax(PlainFunction):
     """z - log Σ exp z along an axis."""
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, axis: int) -> Tensor:
-        out, into = output_like(logits, axis)
-        SoftmaxRows(memory(logits, axis)).log_softmax(into)
+        ready = _ready(logits, axis)
+        if ready is not None:
+            out = torch.empty_like(logits)
+            ready.log_softmax(logits.data_ptr(), out.data_ptr())
+        else:
+            out, into = output_like(logits, axis)
+            SoftmaxRows(memory(logits, axis)).log_softmax(into)
         ctx.save_for_backward(out)
         ctx.axis = axis
         return out
@@ -66,9 +103,7 @@ class LogSoftmax(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> Any:
         (log_p,) = ctx.saved_tensors
-        wide = torch.promote_types(log_p.dtype, torch.float32)
-        w, q = upstream.to(wide), softmax(log_p.to(wide), ctx.axis)
-        return (w - q * w.sum(ctx.axis, keepdim=True)).to(log_p.dtype), None
+        return torch._log_softmax_backward_data(upstream, log_p, ctx.axis, log_p.dtype), None
 
 
 def _along_axis(function: Any, fallback: Any, logits: Tensor, axis: int) -> Tensor:

@@ -116,14 +116,22 @@ NAMESPACE = _Namespace()
 
 def is_plain(tensor: Tensor) -> bool:
     """Whether a tensor is ordinary memory of the CPU: no other device, subclass, tracer or sparse layout."""
-    return (
-        (type(tensor) is Tensor or type(tensor) is torch.nn.Parameter)
-        and tensor.is_cpu
-        and tensor.layout is torch.strided
-        and (torch.compiler.is_compiling() or not (tensor.is_conj() or tensor.is_neg() or _is_watched()))
-        and torch._C._functorch.get_dynamic_layer_stack_depth() == 0
-        and forward_ad._current_level < 0
-    )
+    return is_memory(tensor) and not _is_transformed() and (torch.compiler.is_compiling() or not _is_watched())
+
+
+def is_memory(tensor: Any) -> bool:
+    """What `is_plain` asks of the tensor itself; one that outlived its transformation has no memory."""
+    if not ((type(tensor) is Tensor or type(tensor) is torch.nn.Parameter) and tensor.is_cpu):
+        return False
+    if torch.compiler.is_compiling():
+        return tensor.layout is torch.strided
+    outlived = torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+    return tensor.layout is torch.strided and not (outlived or tensor.is_conj() or tensor.is_neg())
+
+
+def _is_transformed() -> bool:
+    """Whether a transformation of functions is at work, or forward mode."""
+    return torch._C._functorch.get_dynamic_layer_stack_depth() > 0 or forward_ad._current_level >= 0
 
 
 def _is_watched() -> bool:
@@ -136,6 +144,13 @@ def is_readable(tensor: Tensor) -> bool:
     return not torch.compiler.is_compiling() and is_plain(tensor)
 
 
+def are_constants(logits: Tensor, labels: Any, weights: tuple[Any, ...]) -> bool:
+    """Whether logits can be read, and labels and weights, some of them None, too, and want no gradient."""
+    if not (is_readable(logits) and is_memory(labels) and not labels.requires_grad):
+        return False
+    return all(w is None or (is_memory(w) and not w.requires_grad) for w in weights)
+
+
 _BATCHED = (
     torch._C.DispatchKeySet(torch._C._parse_dispatch_key("Batched"))  # type: ignore[arg-type]  # of is_grads_batched
     | torch._C.DispatchKeySet(torch._C.DispatchKey.FuncTorchBatched)
@@ -145,6 +160,14 @@ _BATCHED = (
 def is_batched(upstream: tuple[Tensor | None, ...]) -> bool:
     """Whether gradients are being made for many upstream gradients at once, which have no single number."""
     return any(g is not None and torch._C._dispatch_keys(g).raw_repr() & _BATCHED for g in upstream)
+
+
+class PlainFunction(torch.autograd.Function):
+    """A function of plain tensors: `is_plain` has answered what torch's `apply` would ask about transformations."""
+
+    @classmethod
+    def apply(cls, *arguments: Any) -> Any:
+        return super(torch.autograd.Function, cls).apply(*arguments)  # type: ignore[misc]
 
 
 def is_saving_by_hooks() -> bool:

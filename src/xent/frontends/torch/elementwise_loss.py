@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from ...caching import Prepared
 from ...kernels import reference
-from ...kernels.native import LABEL_CODES, POOLED_BYTES, Memory
+from ...kernels.native import BAD_WEIGHT, LABEL_CODES, POOLED_BYTES, Memory, PreparedElementwise
 from ...labels import Positives
-from ...losses.elementwise import ElementwiseLoss, PositiveLists, activation, bad_label, positive_lists, takes_lists
-from ...losses.weights import finite_weights, kept_mass
+from ...losses.elementwise import (
+    ElementwiseLoss,
+    PositiveLists,
+    WeightNumbers,
+    activation,
+    bad_label,
+    positive_lists,
+    prepared_loss,
+    takes_lists,
+)
+from ...losses.weights import check_normalizer, finite_weights, kept_mass
 from ...options import ElementwiseOptions
 from ...plan import loss_plan
 from ...problem import (
@@ -32,12 +42,15 @@ from .arrays import (
     DTYPE_NAMES,
     NAMESPACE,
     TORCH_DTYPES,
+    PlainFunction,
+    are_constants,
     as_tensor,
     by_reference,
     divisor,
     dtype_name,
     empty_like,
     is_batched,
+    is_memory,
     is_plain,
     is_readable,
     is_saving_by_hooks,
@@ -155,11 +168,14 @@ class _Call:
         pos = [] if self.pos_weight is None else [self.pos_weight]
         return [*labels, *pos, *self.weights]
 
-    def prepare(self, logits: Tensor, validate: bool) -> None:
-        """Checks the weights, and readies the kernel."""
+    def check_weights(self) -> None:
         for name, weight in self.named:
             if name != "labels":
                 finite_weights(name, numpy_of(weight))
+
+    def prepare(self, logits: Tensor, validate: bool) -> None:
+        """Checks the weights, and readies the kernel."""
+        self.check_weights()
         denominator = self.normalizer
         if denominator is None:
             labels = None if self.by_lists is not None else numpy_of(self.labels)
@@ -246,7 +262,7 @@ class _Call:
         )
 
 
-class ElementwiseCrossEntropy(torch.autograd.Function):
+class ElementwiseCrossEntropy(PlainFunction):
     """A loss of single numbers. A scalar one makes its gradient in the forward pass, as softmax cross-entropy does."""
 
     @staticmethod
@@ -268,71 +284,178 @@ class ElementwiseCrossEntropy(torch.autograd.Function):
         return ctx.call.vjp(ctx.saved_tensors[0], upstream, gradient), None
 
 
-class _QuickCall(_Call):
-    """A call of the commonest kind: a small contiguous batch without weights, for which all but addresses is kept."""
+class _Ready(NamedTuple):
+    """What is prepared for small batches of one layout."""
 
-    def __init__(
-        self, logits: Tensor, labels: Tensor, options: ElementwiseOptions, name: str, ready: ElementwiseLoss
-    ) -> None:
-        self.options, self.labels_name, self.scalar, self.one_pass = options, name, True, True
-        self.dtype = torch.float64 if logits.dtype is torch.float64 else torch.float32
-        self.logits, self.labels, self.loss = logits, labels, ready
-        self.weights, self.named = [], []
+    options: ElementwiseOptions
+    names: tuple[str, str]
+    scalar: bool
+    dtype: torch.dtype  # of the loss
+    loss: PreparedElementwise
+
+
+class _SmallCall:
+    """A call of a small batch: around it the arithmetic is a fraction of the time, so all that can be is prepared."""
+
+    __slots__ = ("arguments", "labels", "layout", "logits", "ready", "weights")
+
+    def __init__(self, logits: Tensor, arguments: tuple[Any, ...], layout: tuple[Any, ...], ready: _Ready) -> None:
+        self.logits, self.arguments, self.layout, self.ready = logits, arguments, layout, ready
+        self.labels, self.weights = arguments[0], arguments[1:4]
+
+    @property
+    def one_pass(self) -> bool:
+        return self.ready.scalar
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        return [self.labels, *(w for w in self.weights if w is not None)]
 
     def release(self, logits: Tensor) -> None:
         pass  # it is small
 
+    def whole(self, logits: Tensor) -> _Call:
+        """The same call, with nothing prepared."""
+        labels, pos_weight, class_weight, sample_weight, normalizer = self.arguments
+        call = _Call(logits, labels, self.ready.options, self.ready.names, pos_weight, class_weight, sample_weight)
+        call.normalizer = normalizer
+        return call
+
+    def reference(self, logits: Tensor) -> Tensor:
+        return self.whole(logits).reference(logits)
+
+    def _run(
+        self, logits: Tensor, gradient: Tensor | None, loss: Tensor | None, upstream: float, each: Tensor | None
+    ) -> None:
+        pos_weight, class_weight, sample_weight = self.weights
+        first, second = (sample_weight, None) if class_weight is None else (class_weight, sample_weight)
+        bad = self.ready.loss.run(
+            logits.data_ptr(),
+            self.labels.data_ptr(),
+            0 if pos_weight is None else pos_weight.data_ptr(),
+            0 if first is None else first.data_ptr(),
+            0 if second is None else second.data_ptr(),
+            0 if gradient is None else gradient.data_ptr(),
+            0 if loss is None else loss.data_ptr(),
+            upstream,
+            0 if each is None else each.data_ptr(),
+        )
+        if bad == BAD_WEIGHT:
+            self.whole(logits).check_weights()
+        if bad >= 0:
+            raise bad_label(self.ready.names[1], numpy_of(self.labels), self.ready.options)
+
     def run(self, gradient: bool) -> tuple[Tensor | None, Tensor]:
         out = torch.empty_like(self.logits) if gradient else None
-        loss = torch.empty((), dtype=self.dtype, device="cpu")
-        into = 0 if out is None else out.data_ptr()
-        if self.loss.run_at(self.logits.data_ptr(), self.labels.data_ptr(), into, loss.data_ptr()):
-            raise bad_label(self.labels_name, numpy_of(self.labels), self.options)
+        if self.ready.scalar:
+            loss = self.logits.new_empty((), dtype=self.ready.dtype)
+        else:
+            loss = torch.empty_like(self.logits, dtype=self.ready.dtype)
+        self._run(self.logits, out, loss, 1.0, None)
         return out, loss
 
     def vjp(self, logits: Tensor, upstream: Tensor, out: Tensor | None) -> Tensor:
-        if torch.is_grad_enabled():
-            return super().vjp(logits, upstream, out)
-        if not (logits.shape == self.labels.shape and logits.is_contiguous()):  # its `.data` is another
-            self.prepare(logits, False)
-            return super().vjp(logits, upstream, out)
+        changed = self.layout != _layout(logits, self.arguments, self.layout[-1])
+        if changed or torch.is_grad_enabled() or not is_memory(upstream):
+            return self.whole(logits).vjp(logits, upstream, None)  # again differentiable; or changed by way of `.data`
         out = torch.empty_like(logits) if out is None else out
-        unused = torch.empty((), dtype=self.dtype, device="cpu")
-        addresses = logits.data_ptr(), self.labels.data_ptr(), out.data_ptr(), unused.data_ptr()
-        self.loss.run_at(*addresses, float(upstream))
+        if self.ready.scalar:
+            self._run(logits, out, None, float(upstream), None)
+        else:
+            each = upstream
+            if each.stride() != out.stride() or each.dtype is not self.ready.dtype:
+                each = torch.empty_like(logits, dtype=self.ready.dtype).copy_(upstream)  # laid out like them
+            self._run(logits, out, None, 1.0, each)
         return out
 
 
-_ready: dict[Any, tuple[ElementwiseOptions, ElementwiseLoss]] = {}
+_prepared = Prepared()
 
 
-def _quick_call(
-    logits: Tensor, labels: Any, options: ElementwiseOptions, names: tuple[str, str], validate: bool
-) -> _QuickCall | None:
-    if not (is_readable(logits) and type(labels) is Tensor and is_plain(labels) and labels.shape == logits.shape):
+def _layout(logits: Tensor, arguments: tuple[Any, ...], validate: bool) -> tuple[Any, ...]:
+    labels, pos_weight, class_weight, sample_weight, normalizer = arguments
+    return (
+        *(logits.shape, logits.stride(), logits.dtype, labels.shape, labels.stride(), labels.dtype),
+        None if pos_weight is None else (pos_weight.shape, pos_weight.stride(), pos_weight.dtype),
+        None if class_weight is None else (class_weight.shape, class_weight.stride(), class_weight.dtype),
+        None if sample_weight is None else (sample_weight.shape, sample_weight.stride(), sample_weight.dtype),
+        normalizer,
+        validate,
+    )
+
+
+def _numbers(weight: Tensor) -> WeightNumbers | None:
+    """The numbers of a weight, if they are contiguous but for axes along which it is expanded."""
+    count = 1
+    for size, stride in zip(reversed(weight.shape), reversed(weight.stride()), strict=True):
+        if size != 1 and stride != 0:
+            if stride != count:
+                return None
+            count *= size
+    if weight.dtype not in (torch.float32, torch.float64):
         return None
-    if labels.requires_grad or not (logits.is_contiguous() and labels.is_contiguous()):
+    return WeightNumbers(count, weight.dtype is torch.float64)
+
+
+def _prepare(
+    logits: Tensor, options: ElementwiseOptions, names: tuple[str, str], arguments: tuple[Any, ...], validate: bool
+) -> _Ready | None:
+    labels, *weights, normalizer = arguments
+    if not 0 < logits.numel() * logits.itemsize < POOLED_BYTES:
         return None
-    key = (id(options), logits.numel(), logits.dtype, labels.dtype, validate)
-    found = _ready.get(key)
-    if found is None or found[0] is not options:
-        small = 0 < logits.numel() * logits.itemsize < POOLED_BYTES
-        if not small or options.reduction == "none" or options.ignore_index is not None:
+    call = _Call(logits, labels, options, names, *weights)  # checks the shapes
+    denominator, mean_over = 1.0, None
+    if normalizer is not None:
+        denominator = check_normalizer(normalizer, options.reduction)
+    elif options.reduction == "mean":
+        if options.ignore_index is not None:
             return None
-        elementwise_problem(logits.shape, dtype_name(logits), labels.shape, dtype_name(labels), *names)
-        layout = RowLayout(1, logits.numel(), 1, 0, 1, 0)
-        ready = ElementwiseLoss(
-            options,
-            Memory(0, LABEL_CODES[dtype_name(logits)], layout, None),
-            Memory(0, LABEL_CODES[dtype_name(labels)], layout, None),
-            weights=[],
-            denominator=float(logits.numel()) if options.reduction == "mean" else 1.0,
-            validate=validate,
-        )
-        if len(_ready) >= 1024:
-            _ready.clear()
-        _ready[key] = found = (options, ready)
-    return _QuickCall(logits, labels, options, names[1], found[1])
+        denominator = float(logits.numel())
+        if call.sample is not None:
+            mean_over = len(call.weights) - 1, denominator / call.sample.numel()
+    tensors = [logits, *call.tensors]
+    strides = tuple(t.expand(logits.shape).stride() for t in tensors)
+    layouts = shared_layouts(tuple(logits.shape), (*strides, torch.empty_like(logits).stride()), False)
+    numbers = [n for n in map(_numbers, tensors[2:]) if n is not None]
+    if layouts is None or len(numbers) < len(tensors) - 2:
+        return None
+    if mean_over is not None and numbers[-1].size != call.weights[-1].numel():
+        return None  # expanded: not all of its numbers are there to be summed up
+    at_x, at_y, *placed = (
+        Memory(0, LABEL_CODES[DTYPE_NAMES[t.dtype]], place, None) for t, place in zip(tensors, layouts, strict=False)
+    )
+    weighed = list(zip(placed, numbers, strict=True))
+    loss = prepared_loss(
+        options,
+        at_x,
+        at_y,
+        layouts[-1],
+        pos_weight=None if call.pos_weight is None else weighed.pop(0),
+        weights=weighed,
+        mean_over=mean_over,
+        denominator=denominator,
+        validate=validate,
+    )
+    return _Ready(options, names, call.scalar, call.dtype, loss)
+
+
+def _small_call(
+    logits: Tensor,
+    labels: Any,
+    options: ElementwiseOptions,
+    names: tuple[str, str],
+    weights: tuple[Any, ...],
+    normalizer: Any,
+    validate: bool,
+) -> _SmallCall | None:
+    if not are_constants(logits, labels, weights):
+        return None
+    if normalizer is not None and type(normalizer) is not int and type(normalizer) is not float:
+        return None
+    arguments = (labels, *weights, normalizer)
+    layout = _layout(logits, arguments, validate)
+    ready = _prepared.get(layout, options, lambda: _prepare(logits, options, names, arguments, validate))
+    return None if ready is None else _SmallCall(logits, arguments, layout, ready)
 
 
 def elementwise_loss(
@@ -347,12 +470,12 @@ def elementwise_loss(
     normalizer: Any = None,
     validate: bool = True,
 ) -> Any:
-    if pos_weight is None and class_weight is None and sample_weight is None and normalizer is None:
-        quick = _quick_call(logits, labels, options, names, validate)
-        if quick is not None:
-            if logits.requires_grad and torch.is_grad_enabled():
-                return ElementwiseCrossEntropy.apply(logits, quick)  # type: ignore[no-untyped-call]
-            return quick.run(False)[1]
+    weights = (pos_weight, class_weight, sample_weight)
+    small = _small_call(logits, labels, options, names, weights, normalizer, validate)
+    if small is not None:
+        if logits.requires_grad and torch.is_grad_enabled():
+            return ElementwiseCrossEntropy.apply(logits, small)
+        return small.run(False)[1]
     traced = torch.compiler.is_compiling()
     call = _Call(logits, labels, options, names, pos_weight, class_weight, sample_weight)
     call.normalizer = None if normalizer is None else divisor(normalizer, options.reduction, traced)
@@ -371,7 +494,7 @@ def elementwise_loss(
         return call.reference(logits)
     call.one_pass = plan.gradient_in_forward
     if wants:
-        return ElementwiseCrossEntropy.apply(logits, call)  # type: ignore[no-untyped-call]
+        return ElementwiseCrossEntropy.apply(logits, call)
     return call.run(False)[1]
 
 
@@ -438,7 +561,7 @@ def _activation(logits: Tensor, log: bool) -> Tensor:
     return out
 
 
-class Sigmoid(torch.autograd.Function):
+class Sigmoid(PlainFunction):
     """1 / (1 + e^-x)."""
 
     @staticmethod
@@ -453,7 +576,7 @@ class Sigmoid(torch.autograd.Function):
         return (upstream * sigmoid(x) * sigmoid(-x)).to(logits.dtype)
 
 
-class LogSigmoid(torch.autograd.Function):
+class LogSigmoid(PlainFunction):
     """-log(1 + e^-x)."""
 
     @staticmethod
@@ -470,12 +593,12 @@ class LogSigmoid(torch.autograd.Function):
 def sigmoid(logits: Tensor) -> Any:
     check_logits_dtype(dtype_name(logits))
     if is_readable(logits):
-        return Sigmoid.apply(logits)  # type: ignore[no-untyped-call]
+        return Sigmoid.apply(logits)
     return torch.sigmoid(logits)
 
 
 def log_sigmoid(logits: Tensor) -> Any:
     check_logits_dtype(dtype_name(logits))
     if is_readable(logits):
-        return LogSigmoid.apply(logits)  # type: ignore[no-untyped-call]
+        return LogSigmoid.apply(logits)
     return torch.nn.functional.logsigmoid(logits)

@@ -7,13 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...caching import Prepared
 from ...errors import label_error
 from ...formulas import RowFunction
 from ...kernels import reference
-from ...kernels.native import POOLED_BYTES, IndexLabels, IndexLoss
+from ...kernels.native import BAD_WEIGHT, POOLED_BYTES, IndexLabels, Memory, PreparedSoftmax
 from ...labels import Positives, TopK, refuse
 from ...losses.labels import int64_labels, topk_arrays
-from ...losses.softmax import SoftmaxLoss, Stats, index_loss
+from ...losses.softmax import SoftmaxLoss, Stats, prepared_loss
+from ...losses.weights import finite_weights
 from ...options import SoftmaxOptions
 from ...plan import loss_plan
 from ...problem import SoftmaxProblem, check_class_weight, check_sample_weight, row_layout, softmax_problem
@@ -21,14 +23,16 @@ from .arrays import (
     CODES,
     NAMESPACE,
     TORCH_DTYPES,
+    PlainFunction,
+    are_constants,
     as_tensor,
     by_reference,
     cotangent,
     divisor,
     dtype_name,
     is_batched,
+    is_memory,
     is_plain,
-    is_readable,
     is_saving_by_hooks,
     memory,
     numpy_of,
@@ -48,7 +52,7 @@ def flat_labels(labels: Tensor | TopK, problem: SoftmaxProblem, validate: bool) 
     return IndexLabels(flat.data_ptr(), flat, labels)
 
 
-class SoftmaxCrossEntropy(torch.autograd.Function):
+class SoftmaxCrossEntropy(PlainFunction):
     """The loss, or (loss, lse, entropy, argmax) where the call asks for statistics.
 
     A scalar loss makes its gradient in the forward pass and hands it over to the first backward; a later backward, and
@@ -196,68 +200,124 @@ class _Call:
         return loss, stats.lse, stats.entropy, stats.argmax
 
 
-class _QuickCall(_Call):
-    """A call of the commonest kind: a small contiguous batch of class indices, without weights.
+class _SmallCall(_Call):
+    """A call of a small batch: around it the arithmetic is a fraction of the time, so all that can be is prepared."""
 
-    Around such a batch the arithmetic is a fraction of the time, so all that depends on shapes and options is kept.
-    """
+    __slots__ = ("layout", "prepared")
 
-    __slots__ = ("ready",)
-
-    ready: IndexLoss
+    layout: tuple[Any, ...]
+    prepared: PreparedSoftmax
 
     def release(self, logits: Tensor) -> None:
         pass  # it is small
 
-    def run(self, logits: Tensor, gradient: bool) -> tuple[Tensor | None, tuple[Tensor, ...]]:
-        labels = self.arguments[0]
-        out = torch.empty_like(logits) if gradient else None
-        loss = torch.empty((), dtype=self.dtype, device="cpu")
-        into = 0 if out is None else out.data_ptr()
-        bad = self.ready.run(logits.data_ptr(), labels.data_ptr(), into, loss.data_ptr())
+    def _run(
+        self, logits: Tensor, gradient: Tensor | None, loss: Tensor | None, upstream: float, rows: Tensor | None
+    ) -> None:
+        labels, class_weight, _, _ = self.arguments
+        bad = self.prepared.run(
+            logits.data_ptr(),
+            labels.data_ptr(),
+            0 if class_weight is None else class_weight.data_ptr(),
+            0 if gradient is None else gradient.data_ptr(),
+            0 if loss is None else loss.data_ptr(),
+            upstream,
+            0 if rows is None else rows.data_ptr(),
+        )
+        if bad == BAD_WEIGHT:
+            finite_weights("class_weight", numpy_of(class_weight))
         if bad >= 0:
             raise label_error("labels", bad, int(labels.view(-1)[bad]), self.problem.classes)
+
+    def run(self, logits: Tensor, gradient: bool) -> tuple[Tensor | None, tuple[Tensor, ...]]:
+        out = torch.empty_like(logits) if gradient else None
+        shape = self.problem.batch_shape if self.options.reduction == "none" else ()
+        loss = logits.new_empty(shape, dtype=self.dtype)
+        self._run(logits, out, loss, 1.0, None)
         return out, (loss,)
 
     def vjp(self, logits: Tensor, upstream: tuple[Tensor | None, ...], out: Tensor | None) -> Tensor:
         loss = upstream[0]
-        if torch.is_grad_enabled() or loss is None:
-            return super().vjp(logits, upstream, out)
-        if not (logits.shape == self.problem.shape and logits.is_contiguous()):  # its `.data` is another
-            self.prepare(logits, False)
+        labels, class_weight, _, normalizer = self.arguments
+        changed = self.layout != _layout(logits, labels, class_weight, normalizer, self.layout[-1])  # by `.data`
+        if changed or torch.is_grad_enabled() or loss is None or not is_memory(loss):
+            if changed:
+                self.prepare(logits, False)
             return super().vjp(logits, upstream, out)
         out = torch.empty_like(logits) if out is None else out
-        unused = torch.empty((), dtype=self.dtype, device="cpu")
-        labels = self.arguments[0]
-        self.ready.run(logits.data_ptr(), labels.data_ptr(), out.data_ptr(), unused.data_ptr(), float(loss))
+        if loss.ndim == 0:
+            self._run(logits, out, None, float(loss), None)
+        else:
+            self._run(logits, out, None, 1.0, loss.contiguous())
         return out
 
 
-_ready: dict[Any, tuple[SoftmaxProblem, SoftmaxOptions, IndexLoss]] = {}
+_prepared = Prepared()
 
 
-def _quick_call(logits: Tensor, labels: Any, options: SoftmaxOptions, validate: bool) -> _QuickCall | None:
-    if not (is_readable(logits) and type(labels) is Tensor and labels.dtype is torch.int64 and is_plain(labels)):
+def _layout(
+    logits: Tensor, labels: Tensor, class_weight: Tensor | None, normalizer: Any, validate: bool
+) -> tuple[Any, ...]:
+    weights = None if class_weight is None else (class_weight.shape, class_weight.stride(), class_weight.dtype)
+    return (
+        *(logits.shape, logits.stride(), logits.dtype, labels.shape, labels.stride(), labels.dtype),
+        *(weights, normalizer, validate),
+    )
+
+
+def _prepare(
+    logits: Tensor,
+    options: SoftmaxOptions,
+    labels: Tensor,
+    class_weight: Tensor | None,
+    normalizer: Any,
+    validate: bool,
+) -> tuple[SoftmaxProblem, PreparedSoftmax] | None:
+    if not 0 < logits.numel() * logits.itemsize < POOLED_BYTES:
         return None
-    if not (logits.is_contiguous() and labels.is_contiguous()):
+    name = dtype_name(logits)
+    problem = softmax_problem(logits.shape, name, options.axis, labels.shape, dtype_name(labels), False)
+    dense = problem.target == "dense"
+    if class_weight is not None:
+        check_class_weight(tuple(class_weight.shape), problem.classes)
+        if not (class_weight.dtype in (torch.float32, torch.float64) and class_weight.is_contiguous()):
+            return None
+    if dense and options.reduction == "mean" and normalizer is None:
+        return None  # the denominator is seen on the way
+    if not dense and not (labels.dtype is torch.int64 and labels.is_contiguous()):
         return None
-    key = (id(options), logits.shape, logits.dtype, validate)
-    found = _ready.get(key)
-    if found is None or found[1] is not options or labels.shape != found[0].batch_shape:
-        if options.reduction == "none" or not 0 < logits.numel() * logits.itemsize < POOLED_BYTES:
-            return None
-        name = dtype_name(logits)
-        problem = softmax_problem(logits.shape, name, options.axis, labels.shape, "int64", False)
-        layout = row_layout(problem.shape, logits.stride(), problem.axis)
-        if layout is None:
-            return None
-        if len(_ready) >= 1024:
-            _ready.clear()
-        found = (problem, options, index_loss(problem, options, CODES[logits.dtype], layout, validate))
-        _ready[key] = found
-    call = _QuickCall(found[0], options, (labels, None, None, None))
-    call.one_pass = True
-    call.ready = found[2]
+    tensors = (logits, torch.empty_like(logits), labels if dense else logits)
+    places = [row_layout(problem.shape, t.stride(), problem.axis) for t in tensors]
+    if any(place is None for place in places):
+        return None
+    at, gradient, target = (Memory(0, CODES[t.dtype], p, None) for t, p in zip(tensors, places, strict=True) if p)
+    return problem, prepared_loss(
+        problem,
+        options,
+        at,
+        target if dense else None,
+        gradient.layout,
+        wide_weights=class_weight is not None and class_weight.dtype is torch.float64,
+        normalizer=normalizer,
+        validate=validate,
+    )
+
+
+def _small_call(
+    logits: Tensor, labels: Any, class_weight: Any, normalizer: Any, options: SoftmaxOptions, validate: bool
+) -> _SmallCall | None:
+    if not are_constants(logits, labels, (class_weight,)):
+        return None
+    if normalizer is not None and type(normalizer) is not int and type(normalizer) is not float:
+        return None
+    arguments = (labels, class_weight, normalizer)
+    layout = _layout(logits, *arguments, validate)
+    found = _prepared.get(layout, options, lambda: _prepare(logits, options, *arguments, validate))
+    if found is None:
+        return None
+    call = _SmallCall(found[0], options, (labels, class_weight, None, normalizer))
+    call.one_pass = options.reduction != "none"
+    call.layout, call.prepared = layout, found[1]
     return call
 
 
@@ -330,14 +390,12 @@ def softmax_cross_entropy(
     validate: bool,
     function: RowFunction | None = None,
 ) -> Any:
-    if not (
-        class_weight is not None or sample_weight is not None or normalizer is not None or return_stats or function
-    ):
-        quick = _quick_call(logits, labels, options, validate)
-        if quick is not None:
+    if sample_weight is None and not return_stats and function is None:
+        small = _small_call(logits, labels, class_weight, normalizer, options, validate)
+        if small is not None:
             if logits.requires_grad and torch.is_grad_enabled():
-                return SoftmaxCrossEntropy.apply(logits, quick)  # type: ignore[no-untyped-call]
-            return quick.run(logits, False)[1][0]
+                return SoftmaxCrossEntropy.apply(logits, small)
+            return small.run(logits, False)[1][0]
     refuse("labels", labels, Positives, "Lists of positive classes belong to sigmoid_cross_entropy.")
     if isinstance(labels, TopK):
         target: Any = TopK(
@@ -377,7 +435,7 @@ def softmax_cross_entropy(
         loss, *stats = call.operator(logits, validate)
     else:
         if wants:
-            results = SoftmaxCrossEntropy.apply(logits, call)  # type: ignore[no-untyped-call]
+            results = SoftmaxCrossEntropy.apply(logits, call)
         else:
             results = call.run(logits, gradient=False)[1]
             if not return_stats:

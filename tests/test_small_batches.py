@@ -1,0 +1,197 @@
+"""Calls of small batches, prepared by layout: to the bit what unprepared ones give, whatever becomes of the tensors."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+import xent
+import xent.frontends.torch
+from xent.compat import torch as compat
+
+SOFTMAX = sys.modules["xent.frontends.torch.softmax_loss"]
+ELEMENTWISE = sys.modules["xent.frontends.torch.elementwise_loss"]
+DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+GENERATOR = torch.Generator().manual_seed(3)
+
+
+def normal(*shape: int) -> torch.Tensor:
+    return torch.randn(shape, generator=GENERATOR, dtype=torch.float64) * 3
+
+
+LAYOUTS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "plain": lambda x: x.contiguous(),
+    "transposed": lambda x: x.T.contiguous().T,
+    "sliced": lambda x: torch.stack([x, x], -1)[..., 0],
+    "every other row": lambda x: x.repeat_interleave(2, 0)[::2],
+}
+LOGITS = normal(7, 13)
+LABELS = torch.randint(0, 13, (7,), generator=GENERATOR)
+SKIPPING = LABELS.where(torch.arange(7) != 2, -100)
+SOFT = torch.softmax(normal(7, 13), 1)
+BINARY = (normal(7, 13) > 0).double()
+BY_CLASS = torch.rand(13, generator=GENERATOR) + 0.5
+BY_ROW = torch.rand(7, generator=GENERATOR) + 0.5
+BY_ELEMENT = torch.rand(7, 13, generator=GENERATOR) + 0.5
+
+softmax, sigmoid = xent.softmax_cross_entropy, xent.sigmoid_cross_entropy
+CALLS: dict[str, tuple[Callable[..., Any], torch.Tensor, dict[str, Any]]] = {
+    "index": (softmax, LABELS, {}),
+    "index, options": (softmax, LABELS, {"label_smoothing": 0.1, "z_loss": 1e-3, "temperature": 2.0, "softcap": 9.0}),
+    "ignored": (softmax, SKIPPING, {"ignore_index": -100, "label_smoothing": 0.1}),
+    "class weights": (softmax, SKIPPING, {"ignore_index": -100, "class_weight": BY_CLASS, "label_smoothing": 0.1}),
+    "double class weights": (softmax, LABELS, {"class_weight": BY_CLASS.double(), "z_loss": 1e-3}),
+    "normalizer": (softmax, LABELS, {"class_weight": BY_CLASS, "normalizer": 5}),
+    "soft": (softmax, SOFT, {"normalizer": 7.0, "label_smoothing": 0.1, "class_weight": BY_CLASS}),
+    "bce": (sigmoid, BINARY, {}),
+    "bce, options": (sigmoid, BINARY, {"label_smoothing": 0.1, "pos_weight": BY_CLASS, "class_weight": BY_CLASS}),
+    "bce, rows": (sigmoid, BINARY, {"sample_weight": BY_ROW, "class_weight": BY_CLASS.double()}),
+    "bce, elements": (sigmoid, BINARY, {"sample_weight": BY_ELEMENT, "pos_weight": torch.tensor(2.5)}),
+    "bce, expanded": (sigmoid, BINARY, {"sample_weight": BY_CLASS.expand(7, 13), "normalizer": 11}),
+    "bce, expanded mean": (sigmoid, BINARY, {"sample_weight": BY_CLASS.expand(7, 13)}),
+    "integers": (sigmoid, BINARY.long(), {}),
+    "focal": (xent.sigmoid_focal_cross_entropy, BINARY, {}),
+    "signs": (xent.logistic_loss, 2 * BINARY - 1, {}),
+    "pinball": (lambda x, y, **o: xent.pinball_loss(x, y, over=0.3, under=0.9, **o), SOFT, {}),
+}
+
+
+def results(name: str, dtype: torch.dtype, layout: str, reduction: str) -> list[torch.Tensor]:
+    """The loss, and its gradient for an upstream gradient of many numbers, twice."""
+    function, labels, options = CALLS[name]
+    if "normalizer" in options and reduction != "mean":
+        options = {k: v for k, v in options.items() if k != "normalizer"}
+    leaf = LAYOUTS[layout](LOGITS.to(dtype)).detach().requires_grad_()
+    y = LAYOUTS[layout](labels.to(dtype)) if labels.is_floating_point() else labels
+    loss = function(leaf, y, reduction=reduction, **options)
+    upstream = torch.linspace(0.3, 1.7, loss.numel(), dtype=loss.dtype).reshape(loss.shape)
+    if upstream.ndim == 2:
+        upstream = upstream.T.contiguous().T
+    one = torch.autograd.grad(loss, leaf, torch.ones_like(loss), retain_graph=True)[0]
+    return [
+        loss,
+        one,
+        torch.autograd.grad(loss, leaf, upstream)[0],
+        function(leaf.detach(), y, reduction=reduction, **options),
+    ]
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("name", CALLS)
+def test_prepared_calls_give_the_same_bits(name: str, reduction: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = SOFTMAX if CALLS[name][0] is softmax else ELEMENTWISE
+    original, served = module._small_call, []
+
+    def counted(*arguments: Any) -> Any:
+        call = original(*arguments)
+        served.append(call is not None)
+        return call
+
+    for dtype, layout in itertools.product(DTYPES, LAYOUTS):
+        monkeypatch.setattr(module, "_small_call", counted)
+        prepared = results(name, dtype, layout, reduction)
+        monkeypatch.setattr(module, "_small_call", lambda *_: None)
+        for found, expected in zip(prepared, results(name, dtype, layout, reduction), strict=True):
+            assert found.dtype == expected.dtype
+            torch.testing.assert_close(found, expected, rtol=0, atol=0, msg=f"{dtype} {layout}")
+    if name != "bce, expanded mean" or reduction != "mean":
+        assert any(served)
+
+
+@pytest.mark.parametrize("bad", [-1.0, float("nan"), float("inf"), 1e-20])
+@pytest.mark.parametrize("which", ["class_weight", "pos_weight", "sample_weight"])
+def test_weights_without_meaning(which: str, bad: float) -> None:
+    weight = torch.ones(7, 13) if which == "sample_weight" else torch.ones(13)
+    weight.view(-1)[4] = bad
+    x = LOGITS.float().requires_grad_()
+    with pytest.raises(ValueError, match=f"{which}: expected"):
+        sigmoid(x, BINARY, **{which: weight}, normalizer=2)
+    if which == "class_weight":
+        with pytest.raises(ValueError, match="class_weight: expected"):
+            softmax(x, LABELS, class_weight=weight)
+
+
+def test_weights_that_only_torch_takes() -> None:
+    x, weight = LOGITS.float(), BY_CLASS.clone()
+    weight[3] = -2.0
+    theirs = torch.nn.functional
+    for name, *arguments in (
+        ("cross_entropy", LABELS, weight),
+        ("cross_entropy", SOFT.float(), weight),
+        ("binary_cross_entropy_with_logits", BINARY.float(), weight),
+        ("multilabel_soft_margin_loss", BINARY.float(), weight),
+    ):
+        assert getattr(compat, name)(x, *arguments) == getattr(theirs, name)(x, *arguments)
+
+
+@pytest.mark.parametrize("name", ["class weights", "bce, options", "bce, elements"])
+@pytest.mark.parametrize("which", ["logits", "labels", "weight"])
+def test_memory_that_is_swapped_before_the_backward(name: str, which: str) -> None:
+    """A tensor's `.data` may become shorter; nothing beyond its end is read or written."""
+    function, labels, options = CALLS[name]
+    leaf, y = LOGITS.float().clone().requires_grad_(), labels.clone()
+    weights = {k: v.clone() if isinstance(v, torch.Tensor) else v for k, v in options.items()}
+    loss = function(leaf, y, **weights)
+    changed = {"logits": leaf, "labels": y, "weight": next(v for v in weights.values() if isinstance(v, torch.Tensor))}
+    tensor = changed[which]
+    tensor.data = (
+        torch.zeros((), dtype=tensor.dtype).expand(tensor.shape) if which == "logits" else tensor.data.new_ones(1)
+    )
+    try:
+        (gradient,) = torch.autograd.grad(loss, leaf, torch.tensor(0.5))
+    except (ValueError, RuntimeError) as error:
+        assert "expected" in str(error) or "shape" in str(error)  # noqa: PT017
+    else:
+        assert gradient.shape == leaf.shape
+
+
+def test_tensors_that_outlived_their_transformation() -> None:
+    leaked: list[torch.Tensor] = []
+
+    def leak(x: torch.Tensor) -> torch.Tensor:
+        leaked.append(x)
+        return x.sum()
+
+    torch.func.grad(leak)(LOGITS)
+    torch.testing.assert_close(softmax(leaked[0], LABELS), softmax(LOGITS, LABELS))
+    torch.testing.assert_close(sigmoid(leaked[0], BINARY), sigmoid(LOGITS, BINARY))
+    torch.testing.assert_close(
+        softmax(LOGITS, LABELS, class_weight=torch.func.vmap(lambda w: w)(BY_CLASS)),
+        softmax(LOGITS, LABELS, class_weight=BY_CLASS),
+    )
+
+
+@pytest.mark.parametrize("name", ["softmax", "log_softmax", "logsumexp"])
+@pytest.mark.parametrize("axis", [0, 1, -1])
+def test_activations(name: str, axis: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    activations = sys.modules["xent.frontends.torch.activations"]
+    for dtype, layout in itertools.product(DTYPES, LAYOUTS):
+        x = LAYOUTS[layout](LOGITS.to(dtype)).detach().requires_grad_()
+
+        def run(x: torch.Tensor = x) -> tuple[torch.Tensor, ...]:
+            out = getattr(xent, name)(x, axis=axis)
+            upstream = torch.linspace(-1, 2, out.numel()).reshape(out.shape).to(out.dtype)
+            return out, *torch.autograd.grad(out, x, upstream)
+
+        small = run()
+        monkeypatch.setattr(activations, "_ready", lambda *_: None)
+        large = run()
+        monkeypatch.undo()
+        for found, expected in zip(small, large, strict=True):
+            torch.testing.assert_close(found, expected, rtol=0, atol=0)
+        exact = x.detach().double().requires_grad_()
+        truth = run(exact)
+        for found, expected in zip(small, truth, strict=True):
+            torch.testing.assert_close(
+                found.double(), expected, rtol=4 * torch.finfo(dtype).eps, atol=4 * torch.finfo(dtype).eps
+            )
+
+
+def test_a_sum_of_infinity() -> None:
+    x = torch.tensor([[1.0, float("inf"), 2.0], [-float("inf")] * 3, [0.0, 1.0, 2.0]])
+    torch.testing.assert_close(xent.logsumexp(x), torch.logsumexp(x, -1), rtol=1e-6, atol=0)
