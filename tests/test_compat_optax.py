@@ -286,3 +286,17 @@ def test_the_divergence_of_a_target_of_zero() -> None:
 def test_bad_arguments(call: Callable[[], Any], kind: type[Exception], message: str) -> None:
     with pytest.raises(kind, match=message):
         call()
+
+
+def test_a_mask_of_more_axes_than_the_logits() -> None:
+    where = np.array([[True, True, False], [True, True, True]])
+    loss = optax.softmax_cross_entropy(Z[0, 0, :3], T[0, 0, :3], where=where)
+    each = [optax.softmax_cross_entropy(Z[0, 0, :3], T[0, 0, :3], where=mask) for mask in where]
+    np.testing.assert_array_equal(loss, each)
+    smooth = optax.smooth_labels(T[0, 0, :3], 0.3, where=where)
+    np.testing.assert_allclose(smooth, [(1 - 0.3) * T[0, 0, :3] + 0.3 / n for n in (2, 3)], rtol=1e-6)
+
+
+def test_an_axis_named_twice() -> None:
+    with pytest.raises(ValueError, match=r"axis: expected different axes, got \(2, -1\)"):
+        optax.softmax_cross_entropy(Z, T, axis=(2, -1))

@@ -596,3 +596,181 @@ def test_numpy_warns_of_nothing() -> None:
 def test_numpy_gives_no_gradient_that_would_not_be_tensorflows() -> None:
     with pytest.raises(TypeError, match="loss_fn"):
         xent.value_and_grad(lambda z: tf.nn.softmax_cross_entropy_with_logits(LOOSE[0], z))(Z[0])
+
+
+RECORDED = {
+    "narrow labels": (
+        lambda nn, z: nn.sparse_softmax_cross_entropy_with_logits(Y.astype(np.int16), z),
+        "parameter 'labels' has DataType int16 not in list of allowed values: int32, int64",
+    ),
+    "float labels": (
+        lambda nn, z: nn.sparse_softmax_cross_entropy_with_logits(Y * 1.0, z),
+        "parameter 'labels' has DataType float64 not in list of allowed values: int32, int64",
+    ),
+    "integer logits": (
+        lambda nn, z: nn.softmax_cross_entropy_with_logits(T, TF.cast(z, "int32")),
+        "parameter 'features' has DataType int32 not in list of allowed values: float16, bfloat16, float32, float64",
+    ),
+    "softmax": (
+        lambda nn, z: nn.softmax(TF.cast(z, "int32")),
+        "parameter 'logits' has DataType int32 not in list of allowed values: float16, bfloat16, float32, float64",
+    ),
+    "sigmoid": (
+        lambda nn, z: nn.sigmoid(TF.cast(z, "int32")),
+        "parameter 'x' has DataType int32 not in list of allowed values: bfloat16, float16, float32, float64, complex",
+    ),
+    "integer targets": (
+        lambda nn, z: nn.sigmoid_cross_entropy_with_logits(B.astype(np.int32), z),
+        "Input 'y' of 'Mul' Op has type int32 that does not match type float32 of argument 'x'",
+    ),
+    "boolean targets": (
+        lambda nn, z: nn.sigmoid_cross_entropy_with_logits(B > 0, z),
+        "Input 'y' of 'Sub' Op has type bool that does not match type float32 of argument 'x'",
+    ),
+    "weighted integers": (
+        lambda nn, z: nn.weighted_cross_entropy_with_logits(B.astype(np.int32), z, 0.5),
+        "Expected int32, but got -0.5 of type 'float'",
+    ),
+    "weighted doubles": (
+        lambda nn, z: nn.weighted_cross_entropy_with_logits(B, z, 0.5),
+        "Input 'y' of 'Mul' Op has type float32 that does not match type float64 of argument 'x'",
+    ),
+    "positive weights": (
+        lambda nn, z: nn.weighted_cross_entropy_with_logits(B.astype(np.float32), z, np.ones(3, np.float32)),
+        "Dimensions must be equal, but are 3 and 9",
+    ),
+    "rows": (lambda nn, z: nn.softmax_cross_entropy_with_logits(T[:2], z), "Dimensions must be equal, but are 6 and 2"),
+    "axis": (lambda nn, z: nn.softmax_cross_entropy_with_logits(T, z, axis=-2), "Requires start <= limit"),
+    "large axis": (lambda nn, z: nn.softmax_cross_entropy_with_logits(T, z, axis=4), "Requires start <= limit"),
+    "label": (
+        lambda nn, z: nn.sparse_softmax_cross_entropy_with_logits(Y + 5, z),
+        r"Received a label value .*which is outside the valid range of \[0, 9\).  Label values:",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_errors_of_graphs_have_tensorflows_class_and_text(name: str) -> None:
+    call, text = RECORDED[name]
+    for nn in (TF.nn, tf.nn):
+
+        def recorded(z: Any, nn: Any = nn) -> Any:
+            return call(nn, z)
+
+        kind: Any = {"label": TF.errors.InvalidArgumentError}.get(name, TypeError)
+        if name in ("positive weights", "rows", "axis", "large axis"):
+            kind = ValueError
+        with pytest.raises(kind, match=text):
+            TF.function(recorded)(of_tensorflow(Z, "float32"))
+
+
+def test_labels_of_a_graph_are_checked_but_not_by_xla() -> None:
+    """In range nothing changes; and what is compiled gives NaN, as TensorFlow's own operation does on other devices."""
+    z, y = of_tensorflow(Z, "float32"), Y + np.where(np.arange(6) == 2, 9, 0)
+    call = tf.nn.sparse_softmax_cross_entropy_with_logits
+    close(TF.function(call)(Y, z), call(Y, z), "float32")
+    np.testing.assert_array_equal(np.isnan(TF.function(call, jit_compile=True)(y, z)), np.arange(6) == 2)
+
+
+@pytest.mark.parametrize("framework", MAKE)
+def test_eager_errors_of_mixed_dtypes(framework: str) -> None:
+    z, kind = MAKE[framework](Z, "float32"), tf.InvalidArgumentError
+    if framework == "tensorflow":
+        kind = TF.errors.InvalidArgumentError
+    for wrong in (np.int32, bool):
+        labels = MAKE[framework](B, "float32") if wrong is float else np.asarray(B).astype(wrong)
+        with pytest.raises(TypeError, match=f"Cannot convert -0.5 to EagerTensor of dtype {np.dtype(wrong).name}"):
+            tf.nn.weighted_cross_entropy_with_logits(labels, z, 0.5)
+    with pytest.raises(kind, match=r"cannot compute Sub as .* expected to be a float tensor but is a bool tensor"):
+        tf.nn.sigmoid_cross_entropy_with_logits(B > 0, z)
+    half = MAKE[framework](Z, "float16")
+    with pytest.raises(kind, match="expected to be a float tensor but is a half tensor"):
+        tf.nn.weighted_cross_entropy_with_logits(MAKE[framework](B, "float32"), half, 0.5)
+    with pytest.raises(kind, match=r"Must have at least one class, but got logits shape \[6,0\]"):
+        tf.nn.sparse_softmax_cross_entropy_with_logits(
+            np.reshape(Y, (2, 3)), MAKE[framework](np.zeros((2, 3, 0)), "float32")
+        )
+
+
+@pytest.mark.parametrize("framework", MAKE)
+def test_no_classes(framework: str) -> None:
+    for shape, axis in (((3, 0), -1), ((0, 2, 3), 0)):
+        nothing = MAKE[framework](np.zeros(shape), "float32")
+        assert tuple(tf.nn.softmax(nothing, axis).shape) == tuple(tf.nn.log_softmax(nothing, axis).shape) == shape
+        assert (
+            float(
+                tf.nn.softmax_cross_entropy_with_logits(nothing, nothing, axis).sum()
+                if framework != "tensorflow"
+                else 0
+            )
+            == 0
+        )
+
+
+@pytest.mark.parametrize("framework", ["numpy", "torch", "tensorflow"])
+def test_numbers_of_python_are_not_rounded_to_float32(framework: str) -> None:
+    labels, logits = (MAKE[framework](x, "float64") for x in (B, Z))
+    expected = TF.nn.weighted_cross_entropy_with_logits(of_tensorflow(B, "float64"), of_tensorflow(Z, "float64"), 0.7)
+    np.testing.assert_allclose(
+        tf.nn.weighted_cross_entropy_with_logits(labels, logits, 0.7), expected, rtol=1e-15, atol=1e-15
+    )
+    for weights in (0.7, [[0.7] * 9]):
+        found = tf.losses.compute_weighted_loss(logits, weights, reduction=tf.losses.Reduction.SUM)
+        np.testing.assert_allclose(found, 0.7 * Z.sum(), rtol=1e-14)
+
+
+IN_SESSIONS = """
+import sys
+import numpy as np
+import tensorflow as tensorflow_itself
+import xent
+from xent.compat import tf
+TF = tensorflow_itself
+v1 = TF.compat.v1
+if "v1" in sys.argv:
+    v1.disable_v2_behavior()
+rng = np.random.default_rng(0)
+z0, t0 = rng.normal(size=(3, 4)).astype("f"), rng.dirichlet(np.ones(4), 3).astype("f")
+y0, w0 = np.array([0, 3, 1], "i"), np.array([1.0, 0, 2], "f")
+t0[1] = 0, 0, 1, 0
+calls = {
+    "index": lambda m, z, y, w, t: xent.softmax_cross_entropy(z, y, sample_weight=w),
+    "soft": lambda m, z, y, w, t: xent.softmax_cross_entropy(z, t),
+    "ignored": lambda m, z, y, w, t: xent.softmax_cross_entropy(z, y, ignore_index=3, reduction="sum"),
+    "sigmoid": lambda m, z, y, w, t: xent.sigmoid_cross_entropy(z, t, ignore_index=0, reduction="sum"),
+    "kl": lambda m, z, y, w, t: xent.kl_divergence(xent.softmax(z), t),
+    "sparse": lambda m, z, y, w, t: m.nn.sparse_softmax_cross_entropy_with_logits(labels=y, logits=z),
+    "dense": lambda m, z, y, w, t: m.nn.softmax_cross_entropy_with_logits(labels=t, logits=z),
+    "binary": lambda m, z, y, w, t: m.nn.sigmoid_cross_entropy_with_logits(labels=t, logits=z),
+    "softmax": lambda m, z, y, w, t: m.nn.softmax(z),
+}
+for r in tf.losses.Reduction.all():
+    calls["losses " + r] = lambda m, z, y, w, t, r=r: m.losses.sparse_softmax_cross_entropy(y, z, w, reduction=r)
+    calls["onehot " + r] = lambda m, z, y, w, t, r=r: m.losses.softmax_cross_entropy(t, z, w, reduction=r)
+for name, call in calls.items():
+    for rows in (3, None):
+        results = []
+        for module in (tf, v1):  # xent's own losses ask for no module
+            with TF.Graph().as_default():
+                sizes = (("float32", [rows, 4]), ("int32", [rows]), ("float32", [rows]), ("float32", [rows, 4]))
+                fed = [v1.placeholder(*size) for size in sizes]
+                loss = call(module, *fed)
+                with v1.Session() as session:
+                    feed = dict(zip(fed, (z0, y0, w0, t0)))
+                    results.append(session.run([loss, v1.gradients(loss, fed[0])[0]], feed))
+        if name == "kl":
+            results = [results[0][:1], [call(None, z0, y0, w0, t0)]]
+        elif name in ("index", "soft", "ignored", "sigmoid"):
+            results[1] = xent.value_and_grad(lambda z: call(None, z, y0, w0, t0))(z0)
+        for a, b in zip(*results):
+            np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6, err_msg=name)
+"""
+
+
+@pytest.mark.parametrize("behaviour", ["v2", "v1"])
+def test_sessions_of_tensorflow_1(behaviour: str) -> None:
+    """Where `==` of tensors is the identity, and sizes are objects."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", IN_SESSIONS, behaviour], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-3000:]

@@ -700,6 +700,15 @@ def test_a_normalizer_of_the_graph_divides(jit: bool) -> None:
 
 
 @GRAPHS
+def test_labels_beyond_int64_do_not_wrap_round(jit: bool) -> None:
+    step = tf.function(
+        lambda x, y: xent.softmax_cross_entropy(x, y, ignore_index=-1, reduction="none"), jit_compile=jit
+    )
+    rows = step(tf.constant(LOGITS), np.array([2**64 - 1, 0, 2**63, 1, 2], np.uint64))
+    np.testing.assert_array_equal(np.isnan(rows), [True, False, True, False, False])
+
+
+@GRAPHS
 def test_value_and_grad_in_a_graph(jit: bool) -> None:
     step = tf.function(lambda x: xent.value_and_grad(xent.softmax_cross_entropy)(x, LABELS), jit_compile=jit)
     expected = xent.value_and_grad(xent.softmax_cross_entropy)(LOGITS, LABELS)

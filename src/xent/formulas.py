@@ -62,8 +62,8 @@ def focal(xp: Any, nll: Any, gamma: float) -> tuple[Any, Any]:
     """(1 - p)^γ·nll with p = e^-nll, and its derivative by the nll; both made from 1 - p, which stays accurate."""
     finite = xp.where(xp.isfinite(nll), nll, xp.zeros_like(nll))  # nll·e^-nll vanishes at inf
     wrong = xp.where(xp.isfinite(nll), -xp.expm1(-finite), xp.ones_like(nll))
-    safe = xp.where(wrong == 0, xp.ones_like(wrong), wrong)
-    factor = safe**gamma if gamma == 0.0 else xp.where(wrong == 0, xp.zeros_like(wrong), safe**gamma)
+    safe = xp.where(xp.equal(wrong, 0), xp.ones_like(wrong), wrong)
+    factor = safe**gamma if gamma == 0.0 else xp.where(xp.equal(wrong, 0), xp.zeros_like(wrong), safe**gamma)
     return factor * nll, factor * (1.0 + gamma * (finite / safe) * xp.exp(-nll))
 
 

@@ -3,7 +3,8 @@
 Where Optax is wrong, these are right: a label out of range is an IndexError (inside jit, a NaN loss and a NaN gradient)
 instead of the last class or a finite gradient; a class without mass adds 0 to value, gradient and tangent, whatever its
 logit; the gradient of a divergence is finite where a target is 0; an element that `where` leaves out is not read, and
-may be NaN.
+may be NaN; `smooth_labels` counts the classes of a broadcast `where` as often as they are there. An axis without
+classes is refused.
 """
 
 from __future__ import annotations
@@ -71,6 +72,8 @@ class _Batch:
             elif namespace_of(given) is xp:  # what had to be converted has a dtype by accident
                 self.dtype = _wider(self.dtype, name)
         shape = _common([xp.shape(x) for x in arrays])
+        if mask is not None and len(xp.shape(mask)) >= len(shape):
+            shape = _common([shape, xp.shape(mask)])
         self.axes = _axes(axis, len(shape))
         self.arrays = [_in_rows(xp, _spread(xp, x, shape), self.axes) for x in arrays]
         self.mask = None
@@ -119,7 +122,10 @@ def _axes(axis: Axes, rank: int) -> tuple[int, ...]:
     for at in given:
         if not -rank <= at < rank:
             raise value_error("axis", f"axes in [{-rank}, {rank})", repr(axis), "Name axes that the logits have.")
-    return tuple(at % rank for at in given)
+    different = tuple(at % rank for at in given)
+    if len(set(different)) < len(different):
+        raise value_error("axis", "different axes", repr(axis), "There is a duplicate value in 'axis'.")
+    return different
 
 
 def _in_rows(xp: Any, x: Any, axes: tuple[int, ...]) -> Any:
@@ -306,7 +312,7 @@ def sigmoid_focal_loss(logits: Any, labels: Any, *, alpha: Any = None, gamma: An
     x, y = xp.astype(x, wide), xp.astype(y, wide)
     loss = _sigmoid_cross_entropy(x, y, reduction="none", validate=False)
     wrong = y * sigmoid(-x) + (1.0 - y) * sigmoid(x)  # 1 - p_t, without the difference
-    none = wrong == 0  # and so is the loss, but the slope of a power would be infinite
+    none = xp.equal(wrong, 0)  # and so is the loss, but the slope of a power would be infinite
     power = xp.where(none, xp.ones_like(wrong), wrong) ** gamma
     loss = xp.where(none, xp.zeros_like(loss), power * loss)
     if alpha is not None:
@@ -467,10 +473,11 @@ def smooth_labels(labels: Any, alpha: Any, *, axis: Axes = -1, where: Any = None
     """
     _check_float("labels", labels)
     xp, (t, counted) = _arrays(labels=labels, where=where)
-    axes = _axes(axis, t.ndim)
+    shape = xp.shape(t) if where is None else _common([xp.shape(t), xp.shape(counted)])
+    axes = _axes(axis, len(shape))
     if where is None:
         return (1.0 - alpha) * t + alpha / math.prod(t.shape[at] for at in axes)
-    counted = _spread(xp, xp.astype(counted, xp.dtype_name(t)), xp.shape(t))
+    counted = _spread(xp, xp.astype(counted, xp.dtype_name(t)), shape)
     for at in axes:
         counted = xp.expand_dims(xp.sum(counted, axis=at), at)
     return (1.0 - alpha) * t + alpha / counted

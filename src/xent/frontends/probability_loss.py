@@ -61,7 +61,7 @@ def cross_entropy_from_probs(
         check_sample_weight(xp.shape(s), problem.batch_shape)
     ignored = None  # rows that may hold anything
     if problem.target == "index" and options.ignore_index is not None:
-        ignored = y == options.ignore_index
+        ignored = xp.equal(y, options.ignore_index)
     if s is not None:
         ignored = s == 0 if ignored is None else ignored | (s == 0)
     if ignored is not None:
@@ -110,7 +110,7 @@ def binary_cross_entropy_from_probs(
     t = wide = xp.astype(y, dtype)
     kept = xp.ones_like(wide)
     if options.ignore_index is not None:
-        ignored = y == options.ignore_index
+        ignored = xp.equal(y, options.ignore_index)
         kept, t = (xp.where(ignored, xp.zeros_like(x), x) for x in (kept, wide))
     if validate and xp.is_readable(y):
         read = xp.numpy_of(t)
@@ -131,7 +131,7 @@ def binary_cross_entropy_from_probs(
         if elementwise_weight_axes(xp.shape(sample), shape) == "rows":
             sample = xp.expand_dims(sample, -1)
         factor, mass = factor * sample, mass * sample
-    p = xp.where(factor == 0, 0.5 * xp.ones_like(kept), xp.astype(probs, dtype))
+    p = xp.where(xp.equal(factor, 0), 0.5 * xp.ones_like(kept), xp.astype(probs, dtype))
     _checked(xp, "probs", p, name, validate)
     loss = reference.binary_of_probs(xp, p, a, 1.0 - t, clamp_value(clamp, name))
     divisor = None if normalizer is None else xp.divisor(normalizer, options.reduction, dtype)
@@ -164,12 +164,12 @@ def kl_divergence(
         weight = _weight(xp, "sample_weight", sample_weight, predictions, dtype)
         check_sample_weight(xp.shape(weight), shape[:axis] + shape[axis + 1 :])
         s = s * weight
-        nothing = xp.expand_dims(s == 0, -1)  # rows without weight may hold anything
+        nothing = xp.expand_dims(xp.equal(s, 0), -1)  # rows without weight may hold anything
         q = xp.where(nothing, xp.zeros_like(q) if log_predictions else xp.ones_like(q), q)
         t = xp.where(nothing, xp.zeros_like(t) if log_targets else xp.ones_like(t), t)
     _checked(xp, "predictions", q, name, validate, log_predictions)
     _checked(xp, "targets", t, target_name, validate, log_targets)
     rows, _ = reference.kl_rows(xp, q, t, clamp_value(clamp, name), log_q=log_predictions, log_t=log_targets)
-    loss = s * reference.finite_where(xp, s == 0, rows)
+    loss = s * reference.finite_where(xp, xp.equal(s, 0), rows)
     divisor = None if normalizer is None else xp.divisor(normalizer, options.reduction, dtype)
     return xp.astype(reference.reduced(xp, options.reduction, loss, s, divisor), accumulate)

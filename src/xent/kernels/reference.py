@@ -52,8 +52,8 @@ def statistics(xp: Any, z: Any, *, index: Any = None, measure: Any = None) -> St
         measure: w `[..., C]`; or None.
     """
     best = xp.argmax(z, axis=-1)
-    leader = class_numbers(xp, z) == xp.expand_dims(best, -1)
-    label = None if index is None else class_numbers(xp, z) == xp.expand_dims(index, -1)
+    leader = xp.equal(class_numbers(xp, z), xp.expand_dims(best, -1))
+    label = None if index is None else xp.equal(class_numbers(xp, z), xp.expand_dims(index, -1))
 
     def sums(z: Any) -> tuple[Any, Any]:
         """The largest logit, and Σ e^(z - top) without the leader's own term, which is 1: log1p keeps what is left."""
@@ -67,7 +67,7 @@ def statistics(xp: Any, z: Any, *, index: Any = None, measure: Any = None) -> St
         if index is not None:
             found.append((top[..., 0] - xp.take_along_axis(z, xp.expand_dims(index, -1), -1)[..., 0]) + log_sum)
         if measure is not None:
-            found.append(xp.sum(w * finite_where(xp, w == 0, top - z), axis=-1) + xp.sum(w, axis=-1) * log_sum)
+            found.append(xp.sum(w * finite_where(xp, xp.equal(w, 0), top - z), axis=-1) + xp.sum(w, axis=-1) * log_sum)
         return found
 
     def slopes(z: Any, w: Any, *upstream: Any) -> tuple[Any, Any]:
@@ -86,7 +86,7 @@ def statistics(xp: Any, z: Any, *, index: Any = None, measure: Any = None) -> St
             slope = slope - xp.where(label & ~leader, of_nll, xp.zeros_like(of_nll))
         if of_u is None:
             return slope, None
-        return slope - of_u * w, of_u * (finite_where(xp, w == 0, top - z) + log_sum)
+        return slope - of_u * w, of_u * (finite_where(xp, xp.equal(w, 0), top - z) + log_sum)
 
     custom = getattr(xp, "custom_gradient", None)
     lse, *others = values(z, measure) if custom is None else custom(values, slopes)(z, measure)
@@ -96,7 +96,7 @@ def statistics(xp: Any, z: Any, *, index: Any = None, measure: Any = None) -> St
     top, rest = sums(z)
     log_sum = xp.expand_dims(xp.log1p(rest), -1)
     p = xp.exp((z - top) - log_sum)
-    entropy = xp.sum(p * finite_where(xp, p == 0, (top - z) + log_sum), axis=-1)
+    entropy = xp.sum(p * finite_where(xp, xp.equal(p, 0), (top - z) + log_sum), axis=-1)
     return Statistics(lse, nll, u, mass, entropy, best)
 
 
@@ -128,7 +128,7 @@ def softmax_cross_entropy(
     v = 1.0 if class_weight is None else class_weight
     if problem.target == "index":
         if options.ignore_index is not None:
-            dropped = labels == options.ignore_index
+            dropped = xp.equal(labels, options.ignore_index)
         outside = (labels < 0) | (labels >= classes)
         invalid = outside if dropped is None else outside & ~dropped
         index = xp.where(outside, xp.zeros_like(labels), labels)
@@ -140,11 +140,11 @@ def softmax_cross_entropy(
         mass = xp.sum(soft * v, axis=-1)
     else:
         indices, values = labels
-        hit = xp.expand_dims(indices, -1) == class_numbers(xp, x)
+        hit = xp.equal(xp.expand_dims(indices, -1), class_numbers(xp, x))
         soft = xp.sum(xp.where(hit, xp.expand_dims(values, -1), 0.0), axis=-2)
         mass = xp.sum(soft * v, axis=-1)
     if sample_weight is not None:  # a row of no weight may hold anything
-        empty = (s == 0) & ~xp.all(xp.isfinite(x), axis=-1)
+        empty = xp.equal(s, 0) & ~xp.all(xp.isfinite(x), axis=-1)
         dropped = empty if dropped is None else dropped | empty
     if dropped is not None:
         x = xp.where(xp.expand_dims(dropped, -1), xp.zeros_like(x), x)
@@ -159,14 +159,14 @@ def softmax_cross_entropy(
     for coefficient, statistic in ((k.b, nll), (k.c, stats.u), (k.zeta, stats.lse**2)):
         if statistic is not None and not (isinstance(coefficient, float) and coefficient == 0.0):
             factor = coefficient + xp.zeros_like(statistic)
-            loss = loss + factor * finite_where(xp, factor == 0, statistic)
+            loss = loss + factor * finite_where(xp, xp.equal(factor, 0), statistic)
     kept = s * mass + xp.zeros_like(loss)
     if dropped is not None:
         loss, kept = xp.where(dropped, xp.zeros_like(loss), loss), xp.where(dropped, xp.zeros_like(kept), kept)
     if invalid is not None:
         loss = loss * xp.where(invalid, xp.nan * xp.ones_like(loss), xp.ones_like(loss))
     if options.ignore_index is not None and problem.target == "index":
-        skipped = labels == options.ignore_index
+        skipped = xp.equal(labels, options.ignore_index)
         empty = [xp.where(skipped, xp.zeros_like(x), x) for x in (stats.lse, stats.entropy)]
         best = xp.where(skipped, xp.zeros_like(stats.argmax) - 1, stats.argmax)
         stats = stats._replace(lse=empty[0], entropy=empty[1], argmax=best)
@@ -177,7 +177,7 @@ def topk_or_nan(xp: Any, indices: Any, values: Any, classes: int) -> Any:
     """Masses of top-k targets; NaN in a row with a class out of range or twice, where nothing can be raised."""
     ordered = xp.sort(indices, axis=-1)
     bad = xp.any((indices < 0) | (indices >= classes), axis=-1)
-    bad = bad | xp.any(ordered[..., 1:] == ordered[..., :-1], axis=-1)
+    bad = bad | xp.any(xp.equal(ordered[..., 1:], ordered[..., :-1]), axis=-1)
     return xp.where(xp.expand_dims(bad, -1), xp.nan * xp.ones_like(values), values)
 
 
@@ -214,16 +214,16 @@ def loss_of_negative(xp: Any, options: ElementwiseOptions, x: Any) -> Any:
     p = xp.where(live, above, xp.ones_like(x))
     loss = -(p**options.gamma_neg) * xp.log(xp.exp(-up) + options.clip)
     # NaN is not above the clip, and must not vanish
-    return xp.where(live, loss, xp.where(x == x, xp.zeros_like(x), x))
+    return xp.where(live, loss, xp.where(xp.equal(x, x), xp.zeros_like(x), x))
 
 
 def labels_or_nan(xp: Any, options: ElementwiseOptions, labels: Any) -> Any:
     """The labels, NaN where they are not what they must be, where nothing can be raised."""
     fine = (labels >= options.low) & (labels <= options.high)
     if options.ends_only:
-        fine = (labels == options.low) | (labels == options.high)
+        fine = xp.equal(labels, options.low) | xp.equal(labels, options.high)
     if options.ignore_index is not None:
-        fine = fine | (labels == options.ignore_index)
+        fine = fine | xp.equal(labels, options.ignore_index)
     return xp.where(fine, labels, xp.nan * xp.ones_like(labels))
 
 
@@ -247,15 +247,15 @@ def elementwise_loss(
     kept = xp.ones_like(logits) if mass is None else mass + xp.zeros_like(logits)
     factor = xp.ones_like(logits) if weight is None else weight + xp.zeros_like(logits)
     if options.ignore_index is not None:
-        ignored = labels == options.ignore_index
+        ignored = xp.equal(labels, options.ignore_index)
         kept, factor = xp.where(ignored, xp.zeros_like(kept), kept), xp.where(ignored, xp.zeros_like(kept), factor)
         logits, labels = xp.where(ignored, xp.zeros_like(kept), logits), xp.where(ignored, xp.zeros_like(kept), labels)
     loss = xp.zeros_like(logits)
     if options.kind == "pinball":
         error = logits - labels
         slope = xp.where(error > 0, options.positive * xp.ones_like(error), -options.negative * xp.ones_like(error))
-        slope = xp.where(error == error, slope, error)
-        loss = factor * xp.where(error == 0, xp.zeros_like(error), slope) * error
+        slope = xp.where(xp.equal(error, error), slope, error)
+        loss = factor * xp.where(xp.equal(error, 0), xp.zeros_like(error), slope) * error
     else:
         positive = options.positive * (options.alpha * labels + options.beta)
         negative = options.negative * (options.alpha * (options.high - labels) + options.rest)
@@ -263,7 +263,7 @@ def elementwise_loss(
             positive = positive * pos_weight
         for share, loss_of in ((positive, loss_of_positive), (negative, loss_of_negative)):
             product = share * factor
-            loss = loss + product * loss_of(xp, options, finite_where(xp, product == 0, logits))
+            loss = loss + product * loss_of(xp, options, finite_where(xp, xp.equal(product, 0), logits))
     return reduced(xp, options.reduction, loss, kept, normalizer)
 
 
@@ -297,14 +297,14 @@ def cross_entropy_of_probs(
     """-Σ_k v_k·t_k·log max(p_k, floor) of each row, reduced; labels as in `softmax_cross_entropy`."""
     probs = xp.moveaxis(probs, problem.axis, -1)
     if problem.target == "index" and options.ignore_index is not None:  # what is ignored may hold anything
-        probs = xp.where(xp.expand_dims(labels == options.ignore_index, -1), xp.ones_like(probs), probs)
+        probs = xp.where(xp.expand_dims(xp.equal(labels, options.ignore_index), -1), xp.ones_like(probs), probs)
     logs = log_clamped(xp, probs, floor)
     v = 1.0 if class_weight is None else class_weight
     s = 1.0 if sample_weight is None else sample_weight
     if problem.target == "index":
         outside = (labels < 0) | (labels >= problem.classes)
         index = xp.where(outside, xp.zeros_like(labels), labels)
-        dropped = outside & ~outside if options.ignore_index is None else labels == options.ignore_index
+        dropped = outside & ~outside if options.ignore_index is None else xp.equal(labels, options.ignore_index)
         rows = -xp.take_along_axis(logs, xp.expand_dims(index, -1), -1)[..., 0]
         weight = xp.ones_like(rows) if class_weight is None else xp.take(v, index)
         mass = xp.where(dropped, xp.zeros_like(weight), weight)
@@ -313,9 +313,9 @@ def cross_entropy_of_probs(
     else:
         measure = v * xp.moveaxis(labels, problem.axis, -1)
         mass = xp.sum(measure, axis=-1)
-        rows = -xp.sum(measure * finite_where(xp, measure == 0, logs), axis=-1)
+        rows = -xp.sum(measure * finite_where(xp, xp.equal(measure, 0), logs), axis=-1)
         weight = s + xp.zeros_like(rows)
-    loss = weight * finite_where(xp, weight == 0, rows)
+    loss = weight * finite_where(xp, xp.equal(weight, 0), rows)
     return reduced(xp, options.reduction, loss, s * mass, normalizer)
 
 
@@ -327,7 +327,7 @@ def reduced(xp: Any, reduction: str, loss: Any, mass: Any, normalizer: Any) -> A
     if reduction == "sum":
         return total
     denominator = xp.sum(mass + xp.zeros_like(loss)) if normalizer is None else normalizer + 0.0 * xp.ones_like(total)
-    nothing = denominator == 0
+    nothing = xp.equal(denominator, 0)
     return xp.where(nothing, xp.zeros_like(total), total / xp.where(nothing, xp.ones_like(total), denominator))
 
 
@@ -339,7 +339,7 @@ def binary_of_probs(xp: Any, p: Any, positive: Any, negative: Any, floor: float)
 def kl_rows(xp: Any, q: Any, t: Any, floor: float, *, log_q: bool, log_t: bool) -> tuple[Any, Any]:
     """Σ_k t_k·(log t_k - log q_k) along the last axis, and t; a class without mass adds 0."""
     of_q = q if log_q else log_clamped(xp, q, floor)
-    t, of_t = (xp.exp(t), t) if log_t else (t, xp.log(xp.where(t == 0, xp.ones_like(t), t)))
-    zero = t == 0
+    t, of_t = (xp.exp(t), t) if log_t else (t, xp.log(xp.where(xp.equal(t, 0), xp.ones_like(t), t)))
+    zero = xp.equal(t, 0)
     own = xp.where(zero, xp.zeros_like(t), t * xp.where(zero, xp.zeros_like(t), of_t))
     return xp.sum(own - t * finite_where(xp, zero, of_q), axis=-1), t

@@ -64,7 +64,8 @@ def finite_weights(argument: str, weight: NDArray[Any]) -> NDArray[np.float64]:
 
 def usable_or_nan(xp: Any, weight: Any) -> Any:
     """Weights that are known only when compiled code runs: NaN where they would be refused."""
-    return xp.where((weight == 0) | ((weight >= SMALLEST) & (weight <= LARGEST)), weight, xp.nan * xp.ones_like(weight))
+    usable = xp.equal(weight, 0) | ((weight >= SMALLEST) & (weight <= LARGEST))
+    return xp.where(usable, weight, xp.nan * xp.ones_like(weight))
 
 
 def kept_mass(

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..arrays import namespace_of
 from . import nn
-from .tensors import converted, spread, squeezed
+from .tensors import converted, spread, squeezed, weights_of
 
 
 class Reduction:
@@ -96,10 +96,10 @@ def compute_weighted_loss(
     """
     Reduction.validate(reduction)
     xp = namespace_of(losses, weights)
-    each, w = converted(xp, losses), converted(xp, weights)
+    each = converted(xp, losses)
     dtype = xp.dtype_name(each)
-    wide = "float64" if dtype == "float64" else "float32"
-    each, w = xp.astype(each, wide), xp.astype(w, wide)
+    w = weights_of(xp, weights, dtype)
+    each = xp.astype(each, "float64" if dtype == "float64" else "float32")
     _check_weights(xp.shape(w), xp.shape(each))
     w = spread(xp, w, each)
     weighted = w * each
@@ -111,14 +111,14 @@ def compute_weighted_loss(
     elif reduction == Reduction.SUM_OVER_BATCH_SIZE:
         total = _over(xp, total, xp.sum(xp.ones_like(each)))
     elif reduction == Reduction.SUM_BY_NONZERO_WEIGHTS:
-        counted = xp.where(w == 0, xp.zeros_like(w), xp.ones_like(w))
+        counted = xp.where(xp.equal(w, 0), xp.zeros_like(w), xp.ones_like(w))
         total = _over(xp, total, xp.sum(counted))
     return xp.astype(total, dtype)
 
 
 def _over(xp: Any, total: Any, divisor: Any) -> Any:
     """The quotient; 0 where it would be by 0."""
-    nothing = divisor == 0
+    nothing = xp.equal(divisor, 0)
     return xp.where(nothing, xp.zeros_like(total), total / xp.where(nothing, xp.ones_like(divisor), divisor))
 
 
@@ -208,7 +208,8 @@ def sparse_softmax_cross_entropy(
     """
     _given(labels=labels, logits=logits)
     xp = namespace_of(logits, labels, weights)
-    y, z, w = converted(xp, labels), converted(xp, logits), converted(xp, weights)
+    y, z = converted(xp, labels), converted(xp, logits)
+    w = weights_of(xp, weights, xp.dtype_name(z))
     if z.ndim == y.ndim + 2 and xp.shape(z)[-1] == 1:
         z = squeezed(xp, z)
     elif z.ndim == y.ndim and y.ndim and xp.shape(y)[-1] == 1:

@@ -13,22 +13,19 @@ from ...api import sigmoid_cross_entropy, softmax_cross_entropy
 from ...api import softmax as _softmax
 from ...problem import LOGIT_DTYPES
 from ..arrays import namespace_of
-from .errors import invalid_argument, listed
-from .tensors import converted
+from .errors import TF_NAMES, invalid_argument, listed, recorded_or, wrong_dtype
+from .tensors import converted, weights_of
 
-_TF_NAMES = {"float16": "half", "float32": "float", "float64": "double"}
+_FLOATS = ["float16", "bfloat16", "float32", "float64"]
+_SMOOTH = ["bfloat16", "float16", "float32", "float64", "complex64", "complex128"]
 
 
-def _logits(xp: Any, logits: Any) -> Any:
+def _logits(xp: Any, logits: Any, argument: str = "features", allowed: list[str] = _FLOATS) -> Any:
     """Logits of a dtype that TensorFlow's operations take."""
     z = converted(xp, logits)
     name = xp.dtype_name(z)
     if name not in LOGIT_DTYPES:
-        raise invalid_argument(
-            xp,
-            f"Value for attr 'T' of {name} is not in the list of allowed values: half, bfloat16, float, double. "
-            "Convert the logits to a float dtype.",
-        )
+        raise wrong_dtype(xp, "T", argument, name, allowed, "Convert the logits to a float dtype.")
     return z
 
 
@@ -40,7 +37,7 @@ def _both(name: str, labels: Any, logits: Any) -> None:
 
 def _activation(function: Any, logits: Any, axis: int | None, dim: int | None) -> Any:
     xp = namespace_of(logits)
-    z = _logits(xp, logits)
+    z = _logits(xp, logits, "logits")
     at = axis if axis is not None else dim if dim is not None else -1
     if not -z.ndim <= at < z.ndim:
         raise invalid_argument(
@@ -48,7 +45,7 @@ def _activation(function: Any, logits: Any, axis: int | None, dim: int | None) -
             f"`dim` must be in the range [{-z.ndim}, {z.ndim}) where {z.ndim} is the number of dimensions in the "
             f"input. Received: dim={at}",
         )
-    return function(z, at)
+    return function(z, at) if xp.shape(z)[at] != 0 else z
 
 
 def softmax(logits: Any, axis: int | None = None, name: str | None = None, dim: int | None = None) -> Any:
@@ -119,7 +116,7 @@ def sigmoid(x: Any, name: str | None = None) -> Any:
 
     Source: `tf.nn.sigmoid`.
     """
-    return _sigmoid(_logits(namespace_of(x), x))
+    return _sigmoid(_logits(namespace_of(x), x, "x", _SMOOTH))
 
 
 def softmax_cross_entropy_with_logits(labels: Any, logits: Any, axis: int = -1, name: str | None = None) -> Any:
@@ -167,21 +164,26 @@ def softmax_cross_entropy_with_logits(labels: Any, logits: Any, axis: int = -1, 
         )
     if axis != -1 and not 0 <= axis < z.ndim:
         limits = f"0/{axis}" if axis < 0 else f"{axis + 1}/{z.ndim}"
-        raise invalid_argument(
-            xp,
-            f"Requires start <= limit when delta > 0: {limits}. "
-            f"Pass axis=-1, or an axis from the front, of {z.ndim}. Received: axis={axis}",
-        )
+        remedy = f"Pass axis=-1, or an axis from the front, of {z.ndim}. Received: axis={axis}"
+        text = f"Requires start <= limit when delta > 0: {limits}. {remedy}"
+        raise recorded_or(xp, ValueError, text, text)
     if xp.shape(z) != xp.shape(t):
         return _of_rows(xp, t, z, axis)
     if xp.shape(z)[axis] == 0:
-        return xp.sum(z, axis=axis)  # of nothing: 0
+        return xp.sum(z * t, axis=axis)  # of nothing: 0
     if xp is namespace_of(0.0):  # NumPy's arrays record no derivative
         return xp.astype(softmax_cross_entropy(z, t, axis=axis, reduction="none"), dtype)
     loss, stats = softmax_cross_entropy(z, t, axis=axis, reduction="none", return_stats=True)
     missing = 1.0 - xp.sum(xp.astype(xp.stop_gradient(t), xp.dtype_name(stats.lse)), axis=axis)
     # nothing is added but a gradient: p times what the labels lack of 1
     return xp.astype(loss + missing * (stats.lse - xp.stop_gradient(stats.lse)), dtype)
+
+
+def _unequal(shape: tuple[int, ...], other: tuple[int, ...]) -> str:
+    """What a graph says of shapes that do not broadcast."""
+    pairs = zip(reversed(shape), reversed(other), strict=False)
+    own, its = next((a, b) for a, b in pairs if a != b and 1 not in (a, b))
+    return f"Dimensions must be equal, but are {own} and {its}"
 
 
 def _of_rows(xp: Any, labels: Any, logits: Any, axis: int) -> Any:
@@ -200,7 +202,8 @@ def _of_rows(xp: Any, labels: Any, logits: Any, axis: int) -> Any:
         shape = np.broadcast_shapes(xp.shape(z), xp.shape(t))
     except ValueError:
         sizes = f"logits_size={listed(xp.shape(z))} labels_size={listed(xp.shape(t))}"
-        raise invalid_argument(xp, f"logits and labels must be broadcastable: {sizes}") from None
+        eager = f"logits and labels must be broadcastable: {sizes}"
+        raise recorded_or(xp, ValueError, f"{_unequal(xp.shape(z), xp.shape(t))}. {eager}", eager) from None
     if shape[0] != math.prod(batch):
         sizes = f"a tensor with {shape[0]} values, but the requested shape has {math.prod(batch)}"
         raise invalid_argument(xp, f"Input to reshape is {sizes}. Give the logits all their rows.")
@@ -306,12 +309,14 @@ def sparse_softmax_cross_entropy_with_logits(labels: Any = None, logits: Any = N
         )
     name = xp.dtype_name(y)
     if name not in ("int32", "int64"):
-        found = _TF_NAMES.get(name, name)
-        raise invalid_argument(
-            xp, f"Value for attr 'Tlabels' of {found} is not in the list of allowed values: int32, int64"
-        )
-    if shape[-1] == 0:
-        raise invalid_argument(xp, f"Must have at least one class, but got logits shape {listed(shape)}")
+        raise wrong_dtype(xp, "Tlabels", "labels", name, ["int32", "int64"], "Convert the labels.")
+    classes = shape[-1]
+    if classes == 0:
+        rows = listed((math.prod(batch), 0))
+        raise invalid_argument(xp, f"Must have at least one class, but got logits shape {rows}")
+    if not xp.is_readable(y) and hasattr(xp, "checked"):
+        text = f"Received a label value which is outside the valid range of [0, {classes}).  Label values:"
+        y = xp.checked(y, (y >= 0) & (y < classes), text)
     try:
         loss = softmax_cross_entropy(z, y, reduction="none")
     except IndexError as error:
@@ -350,24 +355,31 @@ def sigmoid_cross_entropy_with_logits(labels: Any = None, logits: Any = None, na
     """
     _both("sigmoid_cross_entropy_with_logits", labels, logits)
     xp, x, y = _pair(labels, logits)
+    expected, found = xp.dtype_name(x), xp.dtype_name(y)
+    if expected != found:
+        raise _mixed(xp, "Sub" if found == "bool" else "Mul", expected, found)
     return xp.astype(sigmoid_cross_entropy(x, y, reduction="none", validate=False), xp.dtype_name(x))
 
 
 def _pair(labels: Any, logits: Any) -> tuple[Any, Any, Any]:
-    """The namespace, logits and labels of one shape and dtype."""
+    """The namespace, logits and labels of one shape."""
     xp = namespace_of(logits, labels)
-    x, y = _logits(xp, logits), converted(xp, labels)
+    x, y = _logits(xp, logits, "x", _SMOOTH), converted(xp, labels)
     if xp.shape(x) != xp.shape(y):
         raise ValueError(f"`logits` and `labels` must have the same shape, received ({xp.shape(x)} vs {xp.shape(y)}).")
-    expected, found = xp.dtype_name(x), xp.dtype_name(y)
-    if expected != found:
-        raise invalid_argument(
-            xp,
-            "cannot compute Mul as input #1(zero-based) was expected to be a "
-            f"{_TF_NAMES.get(expected, expected)} tensor but is a {_TF_NAMES.get(found, found)} tensor. "
-            "Convert the labels to the dtype of the logits.",
-        )
     return xp, x, y
+
+
+def _mixed(xp: Any, operation: str, expected: str, found: str) -> Exception:
+    """The error of an operation on two dtypes."""
+    remedy = "Convert the labels to the dtype of the logits."
+    return recorded_or(
+        xp,
+        TypeError,
+        f"Input 'y' of '{operation}' Op has type {found} that does not match type {expected} of argument 'x'. {remedy}",
+        f"cannot compute {operation} as input #1(zero-based) was expected to be a "
+        f"{TF_NAMES.get(expected, expected)} tensor but is a {TF_NAMES.get(found, found)} tensor. {remedy}",
+    )
 
 
 def weighted_cross_entropy_with_logits(
@@ -407,14 +419,22 @@ def weighted_cross_entropy_with_logits(
             "unsupported operand type(s) for -: 'NoneType' and 'int'. Pass pos_weight, a number or an array."
         )
     xp, x, y = _pair(labels, logits)
-    dtype = xp.dtype_name(x)
-    wide = "float64" if dtype == "float64" else "float32"
-    weight = xp.astype(xp.asarray(pos_weight), wide)
+    dtype, found = xp.dtype_name(x), xp.dtype_name(y)
+    if found != dtype and found in LOGIT_DTYPES:
+        raise _mixed(xp, "Mul", found, dtype)
+    if found != dtype:
+        less = pos_weight - 1 if isinstance(pos_weight, int | float) else pos_weight
+        remedy = "Convert the labels to the dtype of the logits."
+        if getattr(xp, "in_graph", bool)():
+            raise TypeError(f"Expected {found}, but got {less} of type '{type(less).__name__}'. {remedy}")
+        raise TypeError(f"Cannot convert {less} to EagerTensor of dtype {found}. {remedy}")
+    weight = weights_of(xp, pos_weight, dtype)
     try:
         shape = np.broadcast_shapes(xp.shape(weight), xp.shape(x))
     except ValueError:
         sizes = f"{listed(xp.shape(weight))} vs. {listed(xp.shape(x))}"
-        raise invalid_argument(xp, f"Incompatible shapes: {sizes}") from None
+        text = f"Incompatible shapes: {sizes}"
+        raise recorded_or(xp, ValueError, f"{_unequal(xp.shape(weight), xp.shape(x))}. {text}", text) from None
     if shape != xp.shape(x):
         x, y = xp.broadcast_to(x, shape), xp.broadcast_to(y, shape)
     if math.prod(xp.shape(weight)) == 1 and weight.ndim > x.ndim:

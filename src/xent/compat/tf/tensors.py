@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
+
+import numpy as np
 
 from .errors import invalid_argument
 
@@ -16,6 +19,16 @@ def converted(xp: Any, value: Any) -> Any:
         kind = type(array.flat[0]).__name__ if array.size else "object"
         raise ValueError(f"Failed to convert a NumPy array to a Tensor (Unsupported object type {kind}).")
     return array
+
+
+def weights_of(xp: Any, value: Any, dtype: str) -> Any:
+    """Weights in the dtype that losses of a dtype are computed in; Python's numbers are not rounded to float32."""
+    if isinstance(value, int | float):
+        value = np.float64(value)
+    elif isinstance(value, list | tuple):
+        with contextlib.suppress(TypeError, ValueError, NotImplementedError):  # of tensors and what is no number
+            value = np.asarray(value, np.float64)
+    return xp.astype(converted(xp, value), "float64" if dtype == "float64" else "float32")
 
 
 def spread(xp: Any, array: Any, like: Any) -> Any:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...errors import type_error, value_error
-from ...losses.weights import check_normalizer, usable_or_nan
+from ...losses.weights import SMALLEST, check_normalizer, usable_or_nan
 from ..numpy.arrays import as_array as numpy_array
 
 
@@ -140,5 +140,5 @@ def divisor(normalizer: Any, reduction: str) -> Any:
         check_normalizer(1.0, reduction)
         if normalizer.ndim:
             raise value_error("normalizer", "a number", f"shape {normalizer.shape}", "Sum it up.")
-        return jnp.where(normalizer > 0, normalizer, jnp.nan)
+        return jnp.where(normalizer >= SMALLEST, normalizer, jnp.nan)
     return check_normalizer(normalizer, reduction)

@@ -14,7 +14,7 @@ from tensorflow.python.eager import forwardprop_util, record
 from ...errors import message, type_error, value_error
 from ...kernels.native import address
 from ...labels import Positives, TopK
-from ...losses.weights import check_normalizer, usable_or_nan
+from ...losses.weights import SMALLEST, check_normalizer, usable_or_nan
 from ...problem import Shape
 from ..numpy.arrays import Array
 from ..numpy.arrays import as_array as as_numpy
@@ -53,6 +53,13 @@ def as_tensor(argument: str, value: Any) -> Any:
         return tf.constant(array)
     except (TypeError, ValueError) as error:
         raise type_error(argument, "an array of numbers", f"dtype {array.dtype}", "Convert it to numbers.") from error
+
+
+def as_int64(tensor: Any) -> Any:
+    """Integers as int64; what does not fit stays out of every range."""
+    if tensor.dtype == tf.uint64:
+        return tf.cast(tf.minimum(tensor, tf.constant(tf.int64.max, tf.uint64)), tf.int64)
+    return tf.cast(tensor, tf.int64)
 
 
 def is_readable(tensor: Any) -> bool:
@@ -149,7 +156,7 @@ def static_shape(tensor: Any, argument: str = "logits") -> Shape:
     if tensor.shape.rank is None:
         remedy = "Name the axes in the graph's signature, or with set_shape."
         raise value_error(argument, "a known number of axes", "a tensor of unknown rank", remedy)
-    return tuple(ANY_SIZE if size is None else size for size in tensor.shape)
+    return tuple(ANY_SIZE if size is None else size for size in tensor.shape.as_list())
 
 
 def check_class_axis(tensor: Any, axis: int, argument: str) -> None:
@@ -182,7 +189,7 @@ def divisor(normalizer: Any, reduction: str, dtype: str) -> Any:
     if tf.is_symbolic_tensor(normalizer):
         check_normalizer(1.0, reduction)
         number = tf.cast(normalizer, dtype)
-        return tf.where(number > 0, number, math.nan * tf.ones_like(number))
+        return tf.where(number >= SMALLEST, number, math.nan * tf.ones_like(number))
     return check_normalizer(normalizer, reduction)
 
 
@@ -192,6 +199,7 @@ _NAMES = {
     "any": tf.reduce_any,
     "asarray": tf.convert_to_tensor,
     "broadcast_to": tf.broadcast_to,
+    "equal": tf.equal,
     "exp": tf.exp,
     "expand_dims": tf.expand_dims,
     "expm1": tf.math.expm1,
@@ -199,6 +207,7 @@ _NAMES = {
     "log": tf.math.log,
     "log1p": tf.math.log1p,
     "maximum": tf.maximum,
+    "not_equal": tf.not_equal,
     "ones_like": tf.ones_like,
     "permute_dims": tf.transpose,
     "reshape": tf.reshape,
@@ -286,6 +295,17 @@ class _Namespace:
         return tf.shape(x)
 
     @staticmethod
+    def in_graph() -> bool:
+        """Whether operations are recorded now, of which TensorFlow refuses some with other errors than eager ones."""
+        return not tf.executing_eagerly()
+
+    @staticmethod
+    def checked(x: Any, fine: Any, message: str) -> Any:
+        """`x`, for which a graph raises InvalidArgumentError where not all is fine. XLA leaves such checks out."""
+        with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(fine), [message, x])]):
+            return tf.identity(x)
+
+    @staticmethod
     def astype(x: Any, dtype: str) -> Any:
         return tf.cast(x, dtype)
 
@@ -305,7 +325,7 @@ class _Namespace:
     def as_array(argument: str, value: Any, like: Any) -> Any:
         tensor = as_tensor(argument, value)
         # narrow integers cannot be compared with every label to ignore
-        return tf.cast(tensor, tf.int64) if tensor.dtype.is_integer and not tensor.dtype.is_quantized else tensor
+        return as_int64(tensor) if tensor.dtype.is_integer and not tensor.dtype.is_quantized else tensor
 
     @staticmethod
     def widest(x: Any, otherwise: str) -> str:

@@ -17,6 +17,7 @@ from ..numpy.softmax_loss import SoftmaxCall
 from .arrays import (
     NAMESPACE,
     all_readable,
+    as_int64,
     as_tensor,
     check_class_axis,
     divisor,
@@ -67,10 +68,10 @@ class _Reference:
         dtype = problem.accumulate
         if topk:
             values = with_shape("labels.values", values, tf.shape(indices))
-            indices, values = tf.cast(indices, tf.int64), tf.cast(values, dtype)
+            indices, values = as_int64(indices), tf.cast(values, dtype)
             self.labels: Any = indices, reference.topk_or_nan(NAMESPACE, indices, values, problem.classes)
         elif problem.target == "index":
-            self.labels = tf.cast(indices, tf.int64)
+            self.labels = as_int64(indices)
         else:
             self.labels = tf.cast(with_shape("labels", indices, _dynamic_shape(logits)), dtype)
         self.weights: dict[str, Any] = {"class_weight": None, "sample_weight": None, "normalizer": None}

@@ -62,6 +62,7 @@ class _Namespace:
     bool, nan = torch.bool, math.nan
     exp, log, log1p, expm1, tanh, abs = torch.exp, torch.log, torch.log1p, torch.expm1, torch.tanh, torch.abs
     logaddexp, maximum, isfinite = torch.logaddexp, torch.maximum, torch.isfinite
+    equal, not_equal = torch.eq, torch.ne
     where, sum, all, argmax, take = torch.where, torch.sum, torch.all, torch.argmax, torch.take
     arange, any, asarray, broadcast_to = torch.arange, torch.any, torch.as_tensor, torch.broadcast_to
     permute_dims, flatten, reshape = torch.permute, torch.flatten, torch.reshape
