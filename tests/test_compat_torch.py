@@ -424,3 +424,72 @@ def test_tensors_without_memory_and_subclasses(loss: str) -> None:
     found = function(X.as_subclass(Wrapped), y)
     assert isinstance(found, Wrapped)
     torch.testing.assert_close(found.as_subclass(torch.Tensor), getattr(functional, name)(X, y))
+
+
+def test_nll_loss_of_half_precision_is_summed_in_float32() -> None:
+    logs = torch.randn(100_000, 8, generator=torch.Generator().manual_seed(0)).log_softmax(1)
+    target = torch.arange(100_000) % 8
+    weight = torch.linspace(0.5, 1.5, 8)
+    for dtype in (torch.float16, torch.bfloat16):
+        exact = torch.nn.functional.nll_loss(logs.to(dtype).double(), target, weight.to(dtype).double())
+        leaf = logs.to(dtype).requires_grad_()
+        loss = compat.NLLLoss(weight.to(dtype))(leaf, target)
+        assert loss.dtype == dtype
+        torch.testing.assert_close(loss.double(), exact, rtol=torch.finfo(dtype).eps, atol=0)
+        loss.backward()
+        assert leaf.grad is not None
+        assert leaf.grad.dtype == dtype
+
+
+LAYOUTS = {
+    "transposed": lambda: torch.randn(8, 6).t(),
+    "channels last": lambda: torch.randn(2, 3, 4, 5).to(memory_format=torch.channels_last),
+    "permuted": lambda: torch.randn(3, 4, 5).permute(2, 0, 1),
+    "sliced": lambda: torch.randn(6, 16)[:, ::2],
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_results_lie_in_memory_as_torchs(layout: str) -> None:
+    x, theirs = LAYOUTS[layout](), torch.nn.functional
+    target, batch = torch.rand(x.shape), (x.shape[0], *x.shape[2:])
+    calls: list[Callable[[Any], torch.Tensor]] = [
+        lambda m: m.softmax(x, 1),
+        lambda m: m.log_softmax(x, 0),
+        lambda m: m.cross_entropy(x, torch.zeros(batch, dtype=torch.long), reduction="none"),
+        lambda m: m.binary_cross_entropy_with_logits(x, target, reduction="none"),
+        lambda m: m.soft_margin_loss(x, target, reduction="none"),
+    ]
+    for call in calls:
+        assert call(compat).stride() == call(theirs).stride()
+
+
+@pytest.mark.parametrize("transform", ["grad", "vmap", "jvp", "compiled"])
+def test_labels_out_of_range_under_transforms(transform: str) -> None:
+    x, bad = torch.randn(5, 7), torch.tensor([0, 1, 9, 2, 3])
+
+    def run(module: Any) -> Any:
+        def loss(a: torch.Tensor, y: torch.Tensor = bad) -> torch.Tensor:
+            return module.cross_entropy(a, y)  # type: ignore[no-any-return]
+
+        if transform == "grad":
+            return torch.func.grad(loss)(x)
+        if transform == "vmap":
+            return torch.func.vmap(loss)(x[None], bad[None])
+        if transform == "jvp":
+            return torch.func.jvp(loss, (x,), (x,))
+        return torch.compile(loss, backend="eager")(x)
+
+    kind = RuntimeError if transform == "vmap" else IndexError
+    for module in (torch.nn.functional, compat):
+        with pytest.raises(kind, match=r"(Target|index) 9 is out of bounds"):
+            run(module)
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
+def test_targets_of_the_adaptive_softmax(dtype: torch.dtype) -> None:
+    x, target = torch.randn(3, 5), torch.tensor([1, 6, 15], dtype=dtype)
+    theirs = torch.nn.AdaptiveLogSoftmaxWithLoss(5, 20, [4, 10], div_value=1.0)
+    ours = compat.AdaptiveLogSoftmaxWithLoss(5, 20, [4, 10], div_value=1.0)
+    ours.load_state_dict(theirs.state_dict())
+    torch.testing.assert_close(ours(x, target).loss, theirs(x, target).loss)

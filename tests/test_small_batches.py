@@ -195,3 +195,7 @@ def test_activations(name: str, axis: int, monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_sum_of_infinity() -> None:
     x = torch.tensor([[1.0, float("inf"), 2.0], [-float("inf")] * 3, [0.0, 1.0, 2.0]])
     torch.testing.assert_close(xent.logsumexp(x), torch.logsumexp(x, -1), rtol=1e-6, atol=0)
+    ours, theirs = (x.clone().requires_grad_() for _ in range(2))
+    xent.logsumexp(ours).sum().backward()
+    torch.logsumexp(theirs, -1).sum().backward()
+    torch.testing.assert_close(ours.grad[[0, 2]], theirs.grad[[0, 2]], equal_nan=True)

@@ -18,9 +18,51 @@ from . import ordinary
 
 # These take logarithms or probabilities, of which a gather or one elementwise step is all that is left to do. They are
 # torch's own functions, here so that one import serves.
-nll_loss = functional.nll_loss
 binary_cross_entropy = functional.binary_cross_entropy
 kl_div = functional.kl_div
+
+
+def nll_loss(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    size_average: bool | None = None,
+    ignore_index: int = -100,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """The negative of log-probabilities at class indices: `-w_y·x_y` of each row.
+
+    Args:
+        input: [C], [N, C] or [N, C, d1, …], log-probabilities.
+        target: class indices of the shape without C.
+        weight: [C], a weight a class.
+        size_average, reduce, ignore_index, reduction: as in `cross_entropy`.
+
+    Returns:
+        The loss in the dtype of `input`.
+
+    Raises:
+        torch's exceptions, in its words.
+
+    Other than torch: half precision is summed up in float32. torch overflows float16 over a hundred thousand rows.
+
+    Example:
+        >>> import torch
+        >>> from xent.compat.torch import nll_loss
+        >>> nll_loss(torch.tensor([[-1.5, -0.25]]), torch.tensor([1]))
+        tensor(0.2500)
+
+    Source: `torch.nn.functional.nll_loss` of torch 2.13, which does the work.
+    """
+    if size_average is not None or reduce is not None:
+        reduction = legacy.legacy_get_string(size_average, reduce)
+    half = isinstance(input, Tensor) and input.dtype in (torch.float16, torch.bfloat16) and reduction != "none"
+    if half and (weight is None or (isinstance(weight, Tensor) and weight.dtype == input.dtype)):
+        wide = None if weight is None else weight.float()
+        loss = functional.nll_loss(input.float(), target, wide, ignore_index=ignore_index, reduction=reduction)
+        return ordinary.in_dtype_of(loss, input)
+    return functional.nll_loss(input, target, weight, ignore_index=ignore_index, reduction=reduction)
 
 
 def cross_entropy(
@@ -67,7 +109,7 @@ def cross_entropy(
     epsilon = 0.0 if label_smoothing == 0.0 else ordinary.smoothing(label_smoothing)
     if epsilon is not None and ordinary.is_logits(input) and reduction in ordinary.REDUCTIONS:
         axis = 0 if input.ndim == 1 else 1
-        fits = input.ndim > 0 and isinstance(ignore_index, int)
+        fits = input.ndim > 0 and isinstance(ignore_index, int) and not isinstance(ignore_index, bool)
         if fits and weight is not None:
             fits = ordinary.is_weight(weight, input) and weight.shape == input.shape[axis : axis + 1]
         if fits:
@@ -136,6 +178,8 @@ def binary_cross_entropy_with_logits(
     Raises:
         torch's exceptions, in its words.
 
+    Other than torch: infinite logits give the limit, 0 or inf, where torch gives NaN.
+
     Example:
         >>> import torch
         >>> from xent.compat.torch import binary_cross_entropy_with_logits
@@ -154,7 +198,8 @@ def binary_cross_entropy_with_logits(
         and ordinary.is_spread(pos_weight, input)
     ):
         try:
-            return ordinary.in_dtype_of(_sigmoid(input, target, weight, reduction, pos_weight), input)
+            loss = _sigmoid(input, target, weight, reduction, pos_weight)
+            return ordinary.laid_out(ordinary.in_dtype_of(loss, input), target)
         except ValueError:
             pass  # weights, or shapes, that are torch's to take or to refuse
     return functional.binary_cross_entropy_with_logits(
@@ -256,6 +301,8 @@ def multilabel_soft_margin_loss(
     Raises:
         torch's exceptions, in its words.
 
+    Other than torch: infinite logits give the limit, 0 or inf, where torch gives NaN.
+
     Example:
         >>> import torch
         >>> from xent.compat.torch import multilabel_soft_margin_loss
@@ -277,7 +324,7 @@ def multilabel_soft_margin_loss(
             loss = _sigmoid(input, target, weight, reduction)
             if reduction != "mean":
                 loss = (loss.sum(-1) if reduction == "none" else loss) / input.shape[-1]
-            return ordinary.in_dtype_of(loss, input)
+            return loss.to(input.dtype)
         except ValueError:
             pass  # weights, or shapes, that are torch's to take or to refuse
     return functional.multilabel_soft_margin_loss(input, target, weight, reduction=reduction)
@@ -374,7 +421,7 @@ def softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: 
     Source: `torch.nn.functional.softmax` of torch 2.13.
     """
     if dtype is None and ordinary.is_logits(input) and ordinary.has_axis(input, dim):
-        return xent.softmax(input, axis=dim)  # type: ignore[no-any-return,arg-type]
+        return xent.softmax(input, axis=dim).contiguous()  # type: ignore[no-any-return,arg-type]
     return functional.softmax(input, dim, _stacklevel + 1, dtype)
 
 
@@ -401,7 +448,7 @@ def log_softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dty
     Source: `torch.nn.functional.log_softmax` of torch 2.13.
     """
     if dtype is None and ordinary.is_logits(input) and ordinary.has_axis(input, dim):
-        return xent.log_softmax(input, axis=dim)  # type: ignore[no-any-return,arg-type]
+        return xent.log_softmax(input, axis=dim).contiguous()  # type: ignore[no-any-return,arg-type]
     return functional.log_softmax(input, dim, _stacklevel + 1, dtype)
 
 

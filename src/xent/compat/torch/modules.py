@@ -1,4 +1,7 @@
-"""Modules of `torch.nn` on xent's kernels: torch's own classes with another forward, so that what is saved loads."""
+"""Modules of `torch.nn` on xent's kernels: torch's own classes with another forward, so that what is saved loads.
+
+`torch.compile` and `torch.export` take them; `torch.jit.script`, which compiles their source, does not.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,22 @@ from torch import Tensor, nn
 
 from . import functional
 
-NLLLoss = nn.NLLLoss
 BCELoss = nn.BCELoss
 KLDivLoss = nn.KLDivLoss
+
+
+class NLLLoss(nn.NLLLoss):
+    """`torch.nn.NLLLoss` through `xent.compat.torch.nll_loss`, which does not overflow.
+
+    Example:
+        >>> import torch
+        >>> from xent.compat.torch import NLLLoss
+        >>> NLLLoss()(torch.tensor([[-1.5, -0.25]]), torch.tensor([1]))
+        tensor(0.2500)
+    """
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        return functional.nll_loss(input, target, self.weight, ignore_index=self.ignore_index, reduction=self.reduction)
 
 
 class CrossEntropyLoss(nn.CrossEntropyLoss):
@@ -125,7 +141,7 @@ class AdaptiveLogSoftmaxWithLoss(nn.AdaptiveLogSoftmaxWithLoss):
         batched = target_.ndim > 0
         if target_.ndim > 1 or input_.ndim != target_.ndim + 1 or (batched and len(input_) != len(target_)):
             return super().forward(input_, target_)  # torch's error
-        input, target = (input_, target_) if batched else (input_[None], target_[None])
+        input, target = (input_, target_.long()) if batched else (input_[None], target_[None].long())
         if not bool(((target >= 0) & (target < self.n_classes)).all()):
             return super().forward(input_, target_)  # torch's error
         head_target, rest = target.clone(), input.new_zeros(len(target))

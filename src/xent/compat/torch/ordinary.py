@@ -41,8 +41,15 @@ def is_spread(weight: Any, input: Tensor) -> bool:
 
 
 def is_index(target: Any, input: Tensor) -> bool:
-    """Class indices of torch's two dtypes."""
-    return isinstance(target, Tensor) and target.dtype in (torch.int64, torch.uint8) and target.device == input.device
+    """Class indices of torch's two dtypes, of which it takes the second without further axes only."""
+    if not (isinstance(target, Tensor) and target.layout is torch.strided and target.device == input.device):
+        return False
+    return target.dtype is torch.int64 or (target.dtype is torch.uint8 and input.ndim <= 2)
+
+
+def laid_out(result: Tensor, like: Tensor) -> Tensor:
+    """A result of the logits' memory order in the plain order, if another tensor's is plain."""
+    return result.contiguous() if like.is_contiguous() else result
 
 
 def is_like(target: Any, input: Tensor) -> bool:

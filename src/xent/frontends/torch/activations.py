@@ -35,18 +35,9 @@ class LogSumExp(PlainFunction):
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, axis: int) -> Tensor:
+        lse = _logsumexp(logits, axis)
         ctx.save_for_backward(logits)
-        ctx.axis = axis
-        batch = logits.shape[:axis] + logits.shape[axis + 1 :]
-        ready = _ready(logits, axis)
-        if ready is not None:
-            lse = logits.new_empty(batch, dtype=torch.promote_types(logits.dtype, torch.float32))
-            ready.logsumexp(logits.data_ptr(), lse.data_ptr())
-            return lse.to(logits.dtype)
-        out = SoftmaxRows(memory(logits, axis)).run(RowCoefficients(l=1.0), rows=True)
-        lse = torch.from_numpy(out.loss.reshape(batch)).to(logits.dtype)
-        if lse.isnan().any():  # the kernels make NaN of +inf, whose sum is known here
-            lse = torch.where(lse.isnan() & (logits.amax(axis) == math.inf), math.inf, lse)
+        ctx.axis, ctx.infinite = axis, bool((lse == math.inf).any())
         return lse
 
     @staticmethod
@@ -54,7 +45,25 @@ class LogSumExp(PlainFunction):
         (logits,) = ctx.saved_tensors
         if torch.is_grad_enabled() or not is_readable(upstream):
             return upstream.unsqueeze(ctx.axis) * softmax(logits, ctx.axis), None
-        return _softmax(logits, ctx.axis).mul_(upstream.unsqueeze(ctx.axis)), None
+        p = _softmax(logits, ctx.axis)
+        if ctx.infinite:  # as e^(z - lse) is: 0, and NaN where both are infinite
+            infinite = logits == math.inf
+            p = p.masked_fill(infinite.any(ctx.axis, keepdim=True), 0.0).masked_fill(infinite, math.nan)
+        return p.mul_(upstream.unsqueeze(ctx.axis)), None
+
+
+def _logsumexp(logits: Tensor, axis: int) -> Tensor:
+    batch = logits.shape[:axis] + logits.shape[axis + 1 :]
+    ready = _ready(logits, axis)
+    if ready is not None:
+        lse = logits.new_empty(batch, dtype=torch.promote_types(logits.dtype, torch.float32))
+        ready.logsumexp(logits.data_ptr(), lse.data_ptr())
+        return lse.to(logits.dtype)
+    out = SoftmaxRows(memory(logits, axis)).run(RowCoefficients(l=1.0), rows=True)
+    lse = torch.from_numpy(out.loss.reshape(batch)).to(logits.dtype)
+    if lse.isnan().any():  # the kernels make NaN of +inf, whose sum is known here
+        lse = torch.where(lse.isnan() & (logits.amax(axis) == math.inf), math.inf, lse)
+    return lse
 
 
 def _softmax(logits: Tensor, axis: int) -> Tensor:

@@ -145,6 +145,18 @@ def is_readable(tensor: Tensor) -> bool:
     return not torch.compiler.is_compiling() and is_plain(tensor)
 
 
+def readable_integers(tensor: Tensor) -> Any:
+    """The values of integers as a NumPy array, also inside transformations; None where they are not to be had."""
+    if torch.compiler.is_compiling() or _is_watched():
+        return None
+    while torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+        tensor = torch._C._functorch.get_unwrapped(tensor)
+    if not is_memory(tensor):
+        return None
+    with torch._C._DisableFuncTorch():
+        return tensor.numpy()
+
+
 def are_constants(logits: Tensor, labels: Any, weights: tuple[Any, ...]) -> bool:
     """Whether logits can be read, and labels and weights, some of them None, too, and want no gradient."""
     if not (is_readable(logits) and is_memory(labels) and not labels.requires_grad):

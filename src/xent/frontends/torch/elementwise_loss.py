@@ -276,12 +276,13 @@ class ElementwiseCrossEntropy(PlainFunction):
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> Any:
         gradient, ctx.gradient = ctx.gradient, None
+        logits = ctx.saved_tensors[0]  # refused if anything saved was changed in place
         if is_batched((upstream,)):
-            saved, again = ctx.saved_tensors[0], torch.is_grad_enabled()
-            return by_reference(lambda x: (ctx.call.reference(x),), saved, (upstream,), again), None
+            again = torch.is_grad_enabled()
+            return by_reference(lambda x: (ctx.call.reference(x),), logits, (upstream,), again), None
         if gradient is not None and not torch.is_grad_enabled() and float(upstream) == 1.0:
             return gradient, None
-        return ctx.call.vjp(ctx.saved_tensors[0], upstream, gradient), None
+        return ctx.call.vjp(logits, upstream, gradient), None
 
 
 class _Ready(NamedTuple):

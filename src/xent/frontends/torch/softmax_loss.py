@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from ...formulas import RowFunction
 from ...kernels import reference
 from ...kernels.native import BAD_WEIGHT, POOLED_BYTES, IndexLabels, Memory, PreparedSoftmax
 from ...labels import Positives, TopK, refuse
-from ...losses.labels import int64_labels, topk_arrays
+from ...losses.labels import check_index, int64_labels, topk_arrays
 from ...losses.softmax import SoftmaxLoss, Stats, prepared_loss
 from ...losses.weights import finite_weights
 from ...options import SoftmaxOptions
@@ -37,6 +38,7 @@ from .arrays import (
     memory,
     numpy_of,
     output_like,
+    readable_integers,
     wanted_gradients,
 )
 from .operators import differentiable_operator
@@ -74,13 +76,14 @@ class SoftmaxCrossEntropy(PlainFunction):
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor | None) -> Any:
         gradient, ctx.gradient = ctx.gradient, None
+        logits = ctx.saved_tensors[0]  # refused if anything saved was changed in place
         if is_batched(upstream):
-            return by_reference(ctx.call.reference, ctx.saved_tensors[0], upstream, torch.is_grad_enabled()), None
+            return by_reference(ctx.call.reference, logits, upstream, torch.is_grad_enabled()), None
         ready = gradient is not None and not torch.is_grad_enabled()
         alone = len(upstream) == 1 or (upstream[1] is None and upstream[2] is None)
         if ready and alone and upstream[0] is not None and float(upstream[0]) == 1.0:
             return gradient, None
-        return ctx.call.vjp(ctx.saved_tensors[0], upstream, gradient), None
+        return ctx.call.vjp(logits, upstream, gradient), None
 
 
 class _Call:
@@ -343,7 +346,11 @@ def _from_operator(
 @torch.no_grad()
 def _forward(logits: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
     call, validate = _from_operator(logits, *arguments)
-    call.prepare(logits, validate)
+    try:
+        call.prepare(logits, validate)
+    except IndexError as error:  # a graph holds no call of torch's own that could say it in torch's words
+        label = re.search(r"label (-?\d+)", str(error))
+        raise IndexError(f"{error} (Target {label[1] if label else ''} is out of bounds.)") from error
     results = call.run(logits, gradient=False)[1]
     return results if call.return_stats else (*results, *(logits.new_empty(0) for _ in range(3)))
 
@@ -430,6 +437,10 @@ def softmax_cross_entropy(
     else:
         call.check_without_memory()
     if plan.kernel == "reference":
+        if validate and not plain and problem.target == "index":
+            given = readable_integers(described)
+            if given is not None:
+                check_index(given, problem, options.ignore_index)
         loss, *stats = call.reference(logits)
     elif plan.kernel == "operator":
         loss, *stats = call.operator(logits, validate)
