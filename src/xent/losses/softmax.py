@@ -82,6 +82,103 @@ def prepared_loss(
 _SAME = 2.0**-27
 
 
+class RowTargets:
+    """Labels and weights of a batch as a kernel takes them: checked, targets and coefficients of each row.
+
+    `kept`: 0 for rows that are ignored. `presumed`: sample weights, where a mass of 1 a row was presumed.
+    """
+
+    def __init__(
+        self,
+        problem: SoftmaxProblem,
+        options: SoftmaxOptions,
+        labels: IndexLabels | TopKArrays | Memory,
+        *,
+        class_weight: NDArray[Any] | None = None,
+        sample_weight: NDArray[Any] | None = None,
+        normalizer: Any = None,
+        validate: bool = True,
+        presume: bool = False,
+    ) -> None:
+        """`presume`: soft targets are distributions, until they are seen; else their mass is summed up before."""
+        self.options, self.labels = options, labels
+        self.kept: PerRow = 1.0
+        self.presumed: PerRow | None = None
+        divisor = None if normalizer is None else check_normalizer(normalizer, options.reduction)
+        v = self.class_weight = None if class_weight is None else flat_class_weight(class_weight, problem.classes)
+        s: PerRow = 1.0 if sample_weight is None else flat_sample_weight(sample_weight, problem.batch_shape)
+        self.sample_weight = s
+        # m_i of the mean's denominator Σ s_i·m_i, and the weight of the label
+        mass: PerRow = 1.0
+        label_weight: PerRow = 1.0
+        count = problem.rows
+        self.index = None
+        if isinstance(labels, IndexLabels):
+            self.index, changed, count, bad = resolve_labels(labels, count, problem.classes, options.ignore_index)
+            if bad >= 0 and validate:
+                raise label_error("labels", bad, int(np.asarray(labels.given).reshape(-1)[bad]), problem.classes)
+            if v is not None:
+                label_weight = mass = v[np.maximum(np.asarray(self.index.owner).reshape(-1), 0)]
+            if changed is not None:
+                self.kept = (changed != -1).astype(np.float64)
+                mass = mass * self.kept
+        k = softmax_coefficients(options, problem.target, problem.classes, sample_weight=s, label_weight=label_weight)
+        measured = uses_measure(options, problem.target)
+        self.measure = (k.alpha, k.beta) if measured else None
+        denominator = 1.0
+        if divisor is not None:
+            denominator = divisor
+        elif options.reduction == "mean":
+            if isinstance(labels, TopKArrays):
+                mass = (labels.values * (1.0 if v is None else v[labels.indices])).sum(axis=1)
+            elif isinstance(labels, Memory) and presume:
+                self.presumed = s  # their mass is seen in the same pass, and hardly ever differs from 1
+            elif isinstance(labels, Memory):
+                mass = self.rows(labels._replace(address=0)).target_mass()
+            weight = s * mass
+            denominator = ordered_sum(weight) if isinstance(weight, np.ndarray) else count * weight
+        self.coefficients = RowCoefficients(
+            k.b,
+            k.c if measured else 0.0,
+            0.0,
+            k.zeta if options.z_loss else 0.0,
+            0.0,
+            mean_scale(denominator),
+        )
+
+    def rows(self, logits: Memory) -> SoftmaxRows:
+        """All rows with their targets, on logits."""
+        return self._attached(logits, self.index, self.labels)
+
+    def part(self, logits: Memory, labels: IndexLabels | TopKArrays | Memory) -> SoftmaxRows:
+        """Some of the rows on their logits, with their part of the (resolved) labels."""
+        return self._attached(logits, labels if isinstance(labels, IndexLabels) else None, labels)
+
+    def _attached(
+        self, logits: Memory, index: IndexLabels | None, labels: IndexLabels | TopKArrays | Memory
+    ) -> SoftmaxRows:
+        rows = SoftmaxRows(logits, index, temperature=self.options.temperature, softcap=self.options.softcap or 0.0)
+        if isinstance(labels, TopKArrays):
+            rows.topk(labels.indices, labels.values)
+        elif isinstance(labels, Memory):
+            rows.dense(labels)
+        if self.measure is not None:
+            rows.measure(self.class_weight, *self.measure)
+        return rows
+
+
+def vjp_coefficients(
+    k: RowCoefficients, upstream: PerRow, lse: PerRow | None = None, entropy: PerRow | None = None
+) -> RowCoefficients:
+    """The coefficients with which the kernel makes the vector-Jacobian product, and not the gradient."""
+    if isinstance(upstream, float) and lse is None and entropy is None:
+        # by the arithmetic of the loss, so that a repeated backward gives the same bits
+        return k._replace(scale=k.scale * upstream)
+    g = upstream * k.scale
+    of_lse, of_entropy = (0.0 if x is None else x for x in (lse, entropy))
+    return RowCoefficients(k.b * g, k.c * g, of_lse, k.zeta * g, of_entropy)
+
+
 class SoftmaxLoss:
     """Softmax cross-entropy of one batch: checked, its coefficients made, ready to run."""
 
@@ -103,58 +200,18 @@ class SoftmaxLoss:
             remedy = "This loss is made of one class's probability."
             raise value_error("labels", "class indices", "soft targets", remedy)
         self.problem, self.options, self.function = problem, options, function
-        self._kept: PerRow = 1.0  # 0 for rows that are ignored
-        self._presumed: PerRow | None = None  # sample weights, where a mass of 1 a row was presumed
-        divisor = None if normalizer is None else check_normalizer(normalizer, options.reduction)
-        v = None if class_weight is None else flat_class_weight(class_weight, problem.classes)
-        s: PerRow = 1.0 if sample_weight is None else flat_sample_weight(sample_weight, problem.batch_shape)
-        # m_i of the mean's denominator Σ s_i·m_i, and the weight of the label
-        mass: PerRow = 1.0
-        label_weight: PerRow = 1.0
-        count = problem.rows
-        index = None
-        if isinstance(labels, IndexLabels):
-            index, changed, count, bad = resolve_labels(labels, count, problem.classes, options.ignore_index)
-            if bad >= 0 and validate:
-                raise label_error("labels", bad, int(np.asarray(labels.given).reshape(-1)[bad]), problem.classes)
-            if v is not None:
-                label_weight = mass = v[np.maximum(np.asarray(index.owner).reshape(-1), 0)]
-            if changed is not None:
-                self._kept = (changed != -1).astype(np.float64)
-                mass = mass * self._kept
-        rows = SoftmaxRows(logits, index, temperature=options.temperature, softcap=options.softcap or 0.0)
-        self._rows = rows
-        if isinstance(labels, TopKArrays):
-            rows.topk(labels.indices, labels.values)
-        elif isinstance(labels, Memory):
-            rows.dense(labels)
-        k = softmax_coefficients(options, problem.target, problem.classes, sample_weight=s, label_weight=label_weight)
-        measured = uses_measure(options, problem.target)
-        if measured:
-            rows.measure(v, k.alpha, k.beta)
-        denominator = 1.0
-        if divisor is not None:
-            denominator = divisor
-        elif options.reduction == "mean":
-            if isinstance(labels, TopKArrays):
-                mass = (labels.values * (1.0 if v is None else v[labels.indices])).sum(axis=1)
-            elif isinstance(labels, Memory) and self._may_presume(v):
-                self._presumed = s  # distributions: their mass is seen in the same pass, and hardly ever differs from 1
-            elif isinstance(labels, Memory):
-                mass = rows.target_mass()
-            weight = s * mass
-            denominator = ordered_sum(weight) if isinstance(weight, np.ndarray) else count * weight
-        self._coefficients = RowCoefficients(
-            k.b,
-            k.c if measured else 0.0,
-            0.0,
-            k.zeta if options.z_loss else 0.0,
-            0.0,
-            mean_scale(denominator),
+        targets = RowTargets(
+            problem,
+            options,
+            labels,
+            class_weight=class_weight,
+            sample_weight=sample_weight,
+            normalizer=normalizer,
+            validate=validate,
+            presume=class_weight is None and not options.label_smoothing and problem.accumulate == "float32",
         )
-
-    def _may_presume(self, class_weight: NDArray[np.float64] | None) -> bool:
-        return class_weight is None and not self.options.label_smoothing and self.problem.accumulate == "float32"
+        self._kept, self._presumed, self._coefficients = targets.kept, targets.presumed, targets.coefficients
+        self._rows = targets.rows(logits)
 
     def run(self, gradient: Memory | None = None, *, statistics: bool = False) -> RowResults:
         """Loss (`total` is reduced), statistics, and in the same pass the gradient of the reduced loss."""
@@ -196,10 +253,4 @@ class SoftmaxLoss:
             _, slope = self._of_nll()
             self._rows.run(RowCoefficients(b=slope * upstream, scale=k.scale), into)
             return
-        if isinstance(upstream, float) and lse is None and entropy is None:
-            # by the arithmetic of `run`, so that a repeated backward gives the same bits
-            self._rows.run(k._replace(scale=k.scale * upstream), into)
-            return
-        g = upstream * k.scale
-        of_lse, of_entropy = (0.0 if x is None else x for x in (lse, entropy))
-        self._rows.run(RowCoefficients(k.b * g, k.c * g, of_lse, k.zeta * g, of_entropy), into)
+        self._rows.run(vjp_coefficients(k, upstream, lse, entropy), into)
