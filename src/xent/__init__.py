@@ -15,6 +15,7 @@ from .api import (
     focal_cross_entropy,
     get_num_threads,
     kl_divergence,
+    linear_softmax_cross_entropy,
     log_sigmoid,
     log_softmax,
     logistic_loss,
@@ -31,12 +32,14 @@ from .api import (
     softmax_cross_entropy,
     value_and_grad,
 )
+from .heads import LowRank
 from .labels import Positives, TopK
 from .losses.softmax import Stats
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "LowRank",
     "Positives",
     "Stats",
     "TopK",
@@ -47,6 +50,7 @@ __all__ = [
     "focal_cross_entropy",
     "get_num_threads",
     "kl_divergence",
+    "linear_softmax_cross_entropy",
     "log_sigmoid",
     "log_softmax",
     "logistic_loss",

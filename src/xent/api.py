@@ -12,6 +12,7 @@ from .formulas import RowFunction, focal, poly
 from .frontends import frontend_for
 from .options import (
     axis_option,
+    budget_option,
     exponent,
     pinball_options,
     poly_epsilon,
@@ -91,6 +92,72 @@ def softmax_cross_entropy(
         logits,
         labels,
         softmax_options(axis, label_smoothing, ignore_index, temperature, softcap, z_loss, reduction),
+        class_weight=class_weight,
+        sample_weight=sample_weight,
+        normalizer=normalizer,
+        return_stats=return_stats,
+        validate=validate,
+    )
+
+
+def linear_softmax_cross_entropy(
+    inputs: Any,
+    weight: Any,
+    labels: Any,
+    *,
+    bias: Any = None,
+    memory_budget: int | None = None,
+    class_weight: Any = None,
+    sample_weight: Any = None,
+    label_smoothing: float = 0.0,
+    ignore_index: int | None = None,
+    temperature: float = 1.0,
+    softcap: float | None = None,
+    z_loss: float = 0.0,
+    reduction: str = "mean",
+    normalizer: Any = None,
+    return_stats: bool = False,
+    validate: bool = True,
+) -> Any:
+    """Softmax cross-entropy of the logits `inputs·weightᵀ + bias`, which are never stored.
+
+    The value and all options are those of `softmax_cross_entropy`. The logits are made in chunks of rows, which go
+    through the same kernels and are dropped; a scalar loss makes its gradients on the way.
+
+    Args:
+        inputs: x, [..., D], float32, float64, bfloat16 or float16.
+        weight: W, [C, D], of the same dtype, in any memory order; or `xent.LowRank`.
+        labels: as in `softmax_cross_entropy`, for logits of shape [..., C].
+        bias: [C], or None.
+        memory_budget: bytes for the logits that exist at the same time. None: 40 MiB. The result depends on it by
+            rounding only.
+        class_weight, sample_weight, label_smoothing, ignore_index, temperature, softcap, z_loss, reduction, normalizer,
+        return_stats, validate: as in `softmax_cross_entropy`. Rows that are ignored cost nothing.
+
+    Returns:
+        The loss, as `softmax_cross_entropy` returns it. The gradients to half-precision weights are summed up in
+        float32 and rounded once.
+
+    Raises:
+        ValueError: shapes that do not belong together, a budget too small for one row of logits.
+        IndexError, TypeError: as `softmax_cross_entropy`; labels are checked before any product is made.
+
+    Example:
+        >>> import numpy as np, xent
+        >>> inputs, weight = np.array([[1.0, 2.0]]), np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+        >>> round(float(xent.linear_softmax_cross_entropy(inputs, weight, np.array([2]))), 6)
+        0.407606
+
+    Source: Wijmans et al. 2024, Cut Your Losses in Large-Vocabulary Language Models (arXiv:2411.09009), for the aim;
+    `torch.nn.functional.linear_cross_entropy` is the nearest function elsewhere.
+    """
+    return frontend_for(inputs, "inputs").linear_softmax_cross_entropy(
+        inputs,
+        weight,
+        labels,
+        softmax_options(-1, label_smoothing, ignore_index, temperature, softcap, z_loss, reduction),
+        bias=bias,
+        memory_budget=budget_option(memory_budget),
         class_weight=class_weight,
         sample_weight=sample_weight,
         normalizer=normalizer,

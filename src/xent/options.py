@@ -140,6 +140,11 @@ def axis_option(axis: Any) -> int:
     return _integer("axis", axis)
 
 
+def budget_option(memory_budget: Any) -> int | None:
+    """A checked number of bytes, or None for the default."""
+    return None if memory_budget is None else _integer("memory_budget", memory_budget)
+
+
 def exponent(gamma: Any) -> float:
     """A checked focusing exponent."""
     return _between("gamma", gamma, 0.0, LARGEST, "0 is no modulation; usual values are 1 to 5.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from .caching import remember
+from .errors import value_error
 
 
 class Plan(NamedTuple):
@@ -47,3 +48,31 @@ def loss_plan(
             "native", True, "a scalar loss: gradient and loss in one pass, scaled by the upstream gradient later"
         )
     return Plan("native", False, "one upstream gradient a row: the gradient is made when they are known")
+
+
+# Of the logits of a linear loss: large enough for the products to run at full speed over the usual vocabularies.
+LINEAR_BUDGET = 40 << 20
+
+
+@remember
+def linear_rows(rows: int, row_bytes: int, budget: int | None) -> int:
+    """How many rows of logits of a linear loss exist at the same time.
+
+    As many as the budget holds, and chunks of equal size: a short last one would run slower for nothing. Each chunk
+    reads the whole weight, so the fewer the better.
+
+    Args:
+        row_bytes: what one row of logits takes, with every buffer of its size.
+        budget: bytes; None for `LINEAR_BUDGET`.
+
+    Raises:
+        ValueError: a budget that does not hold one row.
+    """
+    most = (LINEAR_BUDGET if budget is None else budget) // row_bytes
+    if most < 1:
+        if budget is not None:
+            remedy = "Raise it, or leave it out."
+            raise value_error("memory_budget", f"at least {row_bytes} bytes, one row of logits", repr(budget), remedy)
+        most = 1
+    chunks = -(-rows // most)
+    return max(1, -(-rows // max(chunks, 1)))

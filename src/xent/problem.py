@@ -289,6 +289,25 @@ def last_axis(logits: Shape) -> int:
     )
 
 
+def check_projection(inputs: Shape, weight: Shape, bias: Shape | None) -> None:
+    """Inputs [..., D], a weight [C, D] and a bias [C]."""
+    if not inputs:
+        raise value_error("inputs", "at least one axis", "a scalar", "Pass the hidden states, [..., D].")
+    if len(weight) != 2 or weight[1] != inputs[-1]:
+        remedy = "Pass weight.T." if len(weight) == 2 and weight[0] == inputs[-1] else "The last axis of both is D."
+        raise value_error("weight", f"shape (C, {inputs[-1]})", f"shape {weight}", remedy)
+    if bias is not None and bias != weight[:1]:
+        raise value_error("bias", f"shape ({weight[0]},): one number a class", f"shape {bias}", "Reshape it.")
+
+
+def check_low_rank(weight: Shape, down: Shape, up: Shape) -> None:
+    """An update up·down of a weight, [C, r]·[r, D]."""
+    if len(down) != 2 or down[1] != weight[1]:
+        raise value_error("weight.down", f"shape (r, {weight[1]})", f"shape {down}", "down is applied to the inputs.")
+    if up != (weight[0], down[0]):
+        raise value_error("weight.up", f"shape ({weight[0]}, {down[0]})", f"shape {up}", "up makes the logits.")
+
+
 def check_same_shape(argument: str, shape: Shape, expected: Shape, of: str) -> None:
     """Elementwise losses take arrays of one shape; nothing is broadcast by accident."""
     if shape != expected:

@@ -14,7 +14,7 @@ from .arrays import Array
 
 
 class _Recorder:
-    """The losses that a function computed: the result, the argument, the gradient to it."""
+    """The losses that a function computed: the result, an argument, the gradient to it; once for each argument."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, Any, Array | None]] = []
@@ -48,8 +48,8 @@ def value_and_grad(
     finally:
         active.reset(token)
     loss = loss_of(out, has_aux)
-    call = next((c for c in recorder.calls if c[0] is loss), None)
-    if call is None:
+    calls = [c for c in recorder.calls if c[0] is loss]
+    if not calls:
         raise type_error(
             "loss_fn",
             "a function of NumPy arrays that returns what one of xent's losses returned",
@@ -57,16 +57,19 @@ def value_and_grad(
             "Return the loss as it came (with has_aux=True in front of a tuple), or use torch tensors, which "
             "differentiate any function.",
         )
-    if call[2] is None:
+    if calls[0][2] is None:
         raise value_error(
             "loss_fn", "a scalar loss", f"an array of shape {np.shape(loss)}", "Use reduction='mean' or 'sum'."
         )
+    found: list[Any] = []
     for at in wanted:
-        if args[at] is not call[1]:
+        gradient = next((c[2] for c in calls if c[1] is args[at]), None)
+        if gradient is None:
             raise value_error(
                 "argnums",
                 "the position of the logits (or predictions)",
                 repr(at),
                 "On NumPy arrays the gradient is to the logits, passed on to the loss as they came.",
             )
-    return out, (call[2],) * len(wanted)
+        found.append(gradient)
+    return out, tuple(found)
