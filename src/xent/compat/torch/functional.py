@@ -342,7 +342,7 @@ def linear_cross_entropy(
     label_smoothing: float = 0.0,
     options: Any = None,
 ) -> Tensor:
-    """`cross_entropy` of the logits `input @ linear_weight.T + linear_bias`, which are made and kept for the backward.
+    """`cross_entropy` of the logits `input @ linear_weight.T + linear_bias`, which are never stored.
 
     Args:
         input: [D] or [N, D].
@@ -350,7 +350,7 @@ def linear_cross_entropy(
         target: as in `cross_entropy`; None for `ignore_index` is torch's default.
         linear_bias: [C].
         weight, reduction, label_smoothing: as in `cross_entropy`.
-        options: torch's chunking; a call that has them is torch's.
+        options: torch's chunking; a call that has them is torch's. (`xent.linear_softmax_cross_entropy` has a budget.)
 
     Returns:
         The loss, as `cross_entropy` returns it.
@@ -376,15 +376,28 @@ def linear_cross_entropy(
         and (linear_bias is None or linear_bias.shape == linear_weight.shape[:1])
         and isinstance(target, Tensor)
         and target.shape == input.shape[:-1]
+        and target.dtype is torch.int64
+        and reduction in ordinary.REDUCTIONS
+        and ordinary.is_weight(weight, input)
+        and (epsilon := ordinary.smoothing(label_smoothing)) is not None
     ):
-        return cross_entropy(
-            functional.linear(input, linear_weight, linear_bias),
-            target,
-            weight,
-            ignore_index=-100 if ignore_index is None else ignore_index,
-            reduction=reduction,
-            label_smoothing=label_smoothing,
-        )
+        ignore = -100 if ignore_index is None else ignore_index
+        try:
+            loss = xent.linear_softmax_cross_entropy(
+                input,
+                linear_weight,
+                target,
+                bias=linear_bias,
+                class_weight=weight,
+                label_smoothing=epsilon,
+                ignore_index=ignore,
+                reduction=reduction,
+            )
+            if reduction == "mean":
+                loss = ordinary.nan_of_nothing(loss, target, weight, ignore)
+            return ordinary.in_dtype_of(loss, input)
+        except (IndexError, TypeError, ValueError):
+            pass  # labels, dtypes, weights or shapes that are torch's to take or to refuse
     return functional.linear_cross_entropy(
         input,
         linear_weight,

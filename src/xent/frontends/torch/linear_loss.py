@@ -258,7 +258,7 @@ def _by_reference(call: _Call, tensors: Tensors, wanted: tuple[bool, ...], upstr
         ]
         used = [(o, g) for o, g in zip(call.reference(*given), upstream, strict=False) if g is not None]
         outputs, cotangents = zip(*used, strict=True)
-        sources = [t for t, w in zip(given, wanted, strict=True) if w]
+        sources: Any = [t for t, w in zip(given, wanted, strict=True) if w]
         found = iter(torch.autograd.grad(outputs, sources, cotangents, create_graph=again, allow_unused=True))
     return [next(found) if w else None for w in wanted]
 
