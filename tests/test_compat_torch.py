@@ -6,6 +6,8 @@ import copy
 import math
 import pickle
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -493,3 +495,30 @@ def test_targets_of_the_adaptive_softmax(dtype: torch.dtype) -> None:
     ours = compat.AdaptiveLogSoftmaxWithLoss(5, 20, [4, 10], div_value=1.0)
     ours.load_state_dict(theirs.state_dict())
     torch.testing.assert_close(ours(x, target).loss, theirs(x, target).loss)
+
+
+def test_a_confident_prediction_of_bytes() -> None:
+    logits = torch.full((2, 300), -200.0)
+    logits[:, 156] = 200.0
+    assert compat.cross_entropy(logits, torch.full((2,), 156, dtype=torch.uint8)) == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bool])
+def test_targets_that_the_adaptive_softmax_refuses(dtype: torch.dtype) -> None:
+    layer = compat.AdaptiveLogSoftmaxWithLoss(5, 20, [4, 10], div_value=1.0)
+    with pytest.raises(RuntimeError, match="Expected dtype int32/int64 for index"):
+        layer(torch.ones(3, 5), torch.tensor([1, 1, 0]).to(dtype))
+
+
+FIRST_COMPILED = """
+import torch, xent
+torch._dynamo.config.error_on_recompile = True
+step = torch.compile(lambda x, y: xent.softmax_cross_entropy(x, y), dynamic=True, fullgraph=True, backend="aot_eager")
+for rows in (8, 16, 5):
+    step(torch.randn(rows, 7), torch.zeros(rows, dtype=torch.long))
+"""
+
+
+def test_the_first_call_of_a_process_may_be_compiled() -> None:
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", FIRST_COMPILED], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]

@@ -78,7 +78,8 @@ def results(function: Callable[..., Any], given: Any) -> list[torch.Tensor]:
     return [value.detach(), *(g for g in gradients if g is not None)]
 
 
-def check(ours: list[torch.Tensor], theirs: list[torch.Tensor], truth: list[torch.Tensor]) -> None:
+def check(ours: list[torch.Tensor], theirs: list[torch.Tensor], truth: list[torch.Tensor], name: str = "") -> None:
+    slack = 4 if "linear" in name else 1  # products of matrices are summed up in another order
     assert len(ours) == len(theirs)
     for own, other, exact in zip(ours, theirs, truth, strict=True):
         assert own.dtype == other.dtype
@@ -89,7 +90,7 @@ def check(ours: list[torch.Tensor], theirs: list[torch.Tensor], truth: list[torc
         room = allowed[fine].max() if fine.any() else 0.0
         # rounding of the result, and of the largest numbers that it is a difference of
         largest = exact[torch.isfinite(exact)].abs().max() if torch.isfinite(exact).any() else 0.0
-        near = error <= room + 4 * eps * exact.abs() + eps * largest + torch.finfo(own.dtype).smallest_normal
+        near = error <= room + 4 * eps * exact.abs() + slack * eps * largest + torch.finfo(own.dtype).smallest_normal
         if own.dtype == torch.float64:  # truth is torch's own result
             near = error <= 1e-12 * (1 + exact.abs())
         same = (own.double() == exact) | (own.isnan() & exact.isnan())
@@ -110,7 +111,7 @@ def test_values_and_gradients(name: str, dtype: torch.dtype) -> None:
         pytest.skip("torch has no such kernel")
     for requires_grad in (True, False):
         for given in samples(name, dtype, requires_grad):
-            check(results(function, given), results(op.op, given), results(op.op, in_double(given)))
+            check(results(function, given), results(op.op, given), results(op.op, in_double(given)), name)
             seen += 1
     assert seen
 
@@ -148,7 +149,7 @@ def test_tensors_with_gaps(name: str) -> None:
         given = (sample.input, *sample.args), sample.kwargs
         spread = sample.noncontiguous()
         loose = (spread.input, *spread.args), spread.kwargs
-        check(results(function, loose), results(op.op, given), results(op.op, in_double(given)))
+        check(results(function, loose), results(op.op, given), results(op.op, in_double(given)), name)
         seen += 1
     assert seen
 

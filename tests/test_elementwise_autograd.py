@@ -183,9 +183,12 @@ def test_modules_that_use_the_gradient_in_place() -> None:
     leaf = tensor(batch.logits).requires_grad_()
     x = leaf * 1.0
     loss = function_of(batch)(x)
-    x.mul_(2.0)
+    (expected,) = torch.autograd.grad(2 * function_of(batch)(leaf * 1.0), leaf)
+    x.mul_(2.0)  # the gradient is made already
+    (found,) = torch.autograd.grad(2 * loss, leaf, retain_graph=True)
+    torch.testing.assert_close(found, expected)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
-        (2 * loss).backward()
+        loss.backward()  # and now it would have to be made again
     y, leaf = tensor(batch.labels).float(), tensor(batch.logits).requires_grad_()
     loss = xent.sigmoid_cross_entropy(leaf, y)
     y.mul_(0.5)

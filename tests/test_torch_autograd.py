@@ -13,6 +13,7 @@ import registry
 import torch
 import truth
 from registry import CASE_BY_NAME, CASES, DTYPES, Batch, Case, accumulated, make_batch
+from torch.autograd import forward_ad
 
 import xent
 
@@ -663,3 +664,68 @@ def test_memory_is_given_back_after_backward() -> None:
     assert _native.cached_buffer_bytes() == 0
     del loss
     assert _native.cached_buffer_bytes() == 0
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's own while it traces
+@pytest.mark.parametrize("loss", [xent.softmax_cross_entropy, xent.sigmoid_cross_entropy], ids=["softmax", "sigmoid"])
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_transforms_of_a_recorded_backward_pass(loss: Callable[..., Any], reduction: str) -> None:
+    """The gradient is linear in the upstream gradient, whatever transforms that."""
+    random = torch.Generator().manual_seed(0)
+    x = torch.randn(3, 4, dtype=torch.float64, generator=random).requires_grad_()
+    labels = torch.tensor([0, 3, 1]) if loss is xent.softmax_cross_entropy else (x.detach() > 0).double()
+    recorded = loss(x, labels, reduction=reduction)
+
+    def back(upstream: torch.Tensor, create_graph: bool = False) -> torch.Tensor:
+        return torch.autograd.grad(recorded, x, upstream, retain_graph=True, create_graph=create_graph)[0]
+
+    u, v = (torch.rand(recorded.shape, dtype=torch.float64, generator=random) + 0.5 for _ in range(2))
+    torch.testing.assert_close(torch.func.jvp(back, (u,), (v,))[1], back(v))
+    torch.testing.assert_close(torch.func.vmap(back)(torch.stack([u, v])), torch.stack([back(u), back(v)]))
+    basis = torch.eye(u.numel(), dtype=torch.float64).reshape(-1, *u.shape)
+    slope = torch.func.grad(lambda g: back(g, create_graph=True).square().sum())(u)
+    torch.testing.assert_close(slope.reshape(-1), torch.stack([2 * (back(u) * back(e)).sum() for e in basis]))
+    with forward_ad.dual_level():
+        tangent = forward_ad.unpack_dual(back(forward_ad.make_dual(u, v))).tangent
+    torch.testing.assert_close(tangent, back(v))
+    assert not back(torch._efficientzerotensor(u.shape, dtype=torch.float64)).any()
+
+
+@pytest.mark.parametrize("loss", [xent.softmax_cross_entropy, xent.sigmoid_cross_entropy], ids=["softmax", "sigmoid"])
+def test_the_normalizer_is_differentiable(loss: Callable[..., Any]) -> None:
+    x = torch.linspace(-1, 2, 12, dtype=torch.float64).reshape(3, 4)
+    labels = torch.tensor([0, 3, 1]) if loss is xent.softmax_cross_entropy else (x > 0).double()
+    count = torch.tensor(5.0, dtype=torch.float64, requires_grad=True)
+    value = loss(x, labels, normalizer=count)
+    torch.testing.assert_close(value, loss(x, labels, normalizer=5.0))
+    expected = -value.detach() / 5.0
+    torch.testing.assert_close(torch.autograd.grad(value, count)[0], expected)
+    torch.testing.assert_close(torch.func.grad(lambda n: loss(x, labels, normalizer=n))(count.detach()), expected)
+    with pytest.raises(ValueError, match="normalizer: expected None"):
+        loss(x, labels, normalizer=count, reduction="sum")
+
+
+@pytest.mark.parametrize("rows", [4, 40000])
+def test_logits_that_are_used_up_before_the_backward(rows: int) -> None:
+    """As torch allows it: the gradient of a scalar loss does not need them again."""
+    leaf = torch.linspace(-2, 2, 8 * rows).reshape(rows, 8).requires_grad_()
+    labels = torch.arange(rows) % 8
+    results = []
+    for spoil in (False, True):
+        logits = leaf * 1.0
+        loss = 3 * xent.softmax_cross_entropy(logits, labels)
+        if spoil:
+            logits.detach().exp_()
+        results.append(torch.autograd.grad(loss, leaf)[0])
+    torch.testing.assert_close(*results)
+
+
+@pytest.mark.parametrize("validate", [0, 1, np.True_, None])
+def test_validate_is_whatever_is_true(validate: Any) -> None:
+    assert torch.isfinite(xent.softmax_cross_entropy(torch.zeros(3, 4), torch.tensor([0, 1, 2]), validate=validate))
+    assert torch.isfinite(xent.sigmoid_cross_entropy(torch.zeros(3, 4), torch.ones(3, 4), validate=validate))
+
+
+def test_batched_gradients_of_logsumexp() -> None:
+    x = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: xent.logsumexp(x, axis=1), x, check_batched_grad=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
+from .. import caching
 from ..errors import type_error
 
 # The root module of an array's type, and the front-end that serves it.
@@ -39,7 +40,8 @@ def frontend_for(array: Any, argument: str = "logits") -> ModuleType:
                 "Convert it, for example with numpy.asarray.",
             )
         found = _imported(names[0])
-        _by_type[kind] = found
+        if not caching.tracing():  # a traced program would be compiled again because this has changed
+            _by_type[kind] = found
     return found
 
 

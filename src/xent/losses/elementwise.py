@@ -178,7 +178,7 @@ def prepared_loss(
         loss.mean_over(1 + mean_over[0], mean_over[1])
     loss.scale = mean_scale(denominator)
     loss.per_element = options.reduction == "none"
-    loss.validate = validate
+    loss.validate = bool(validate)
     loss.bound_weights(SMALLEST, LARGEST)
     return loss
 

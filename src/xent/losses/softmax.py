@@ -72,7 +72,7 @@ def prepared_loss(
     loss.scale = 1.0 if normalizer is None else mean_scale(check_normalizer(normalizer, options.reduction))
     if options.ignore_index is not None:
         loss.ignore = options.ignore_index
-    loss.validate = validate
+    loss.validate = bool(validate)
     loss.wide_weights = wide_weights
     loss.bound_weights(SMALLEST, LARGEST)
     return loss

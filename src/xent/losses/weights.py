@@ -27,7 +27,7 @@ def check_normalizer(normalizer: Any, reduction: str) -> float:
         )
     try:
         number = float("nan") if isinstance(normalizer, str) else float(normalizer)
-    except (TypeError, ValueError):
+    except (OverflowError, TypeError, ValueError):
         number = float("nan")
     if not SMALLEST <= number < float("inf"):
         expected = f"a number of at least {SMALLEST:g}" if 0.0 < number < 1.0 else "a positive finite number"

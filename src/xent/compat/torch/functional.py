@@ -93,8 +93,9 @@ def cross_entropy(
     Raises:
         torch's exceptions, in its words.
 
-    Other than torch: ignored rows may hold -inf or NaN, and have gradient 0; half precision is accumulated in float32,
-    and does not overflow with smoothing; a class of probability 0 may have the logit -inf.
+    Other than torch: ignored rows may hold -inf or NaN, and have gradient 0, as have rows whose weights sum up to 0
+    (torch: NaN); half precision is accumulated in float32, and does not overflow with smoothing; a class of
+    probability 0 may have the logit -inf.
 
     Example:
         >>> import torch

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from . import functional
@@ -139,6 +140,8 @@ class AdaptiveLogSoftmaxWithLoss(nn.AdaptiveLogSoftmaxWithLoss):
 
     def forward(self, input_: Tensor, target_: Tensor) -> Any:
         batched = target_.ndim > 0
+        if target_.dtype not in (torch.int64, torch.int32):
+            return super().forward(input_, target_)  # torch's error
         if target_.ndim > 1 or input_.ndim != target_.ndim + 1 or (batched and len(input_) != len(target_)):
             return super().forward(input_, target_)  # torch's error
         input, target = (input_, target_.long()) if batched else (input_[None], target_[None].long())

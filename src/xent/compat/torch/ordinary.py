@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
+from torch.nn import Parameter
 
 from ...frontends.torch.arrays import is_readable
 
@@ -15,8 +17,8 @@ REDUCTIONS = ("mean", "sum", "none")
 
 
 def is_logits(input: Any) -> bool:
-    """A dense tensor of a float dtype with at least one element."""
-    dense = isinstance(input, Tensor) and input.layout is torch.strided and not input.is_nested
+    """A dense tensor of a float dtype with at least one element; tensors of other classes are torch's to serve."""
+    dense = type(input) in (Tensor, Parameter, FakeTensor) and input.layout is torch.strided and not input.is_nested
     return dense and input.dtype in FLOATS and input.numel() != 0
 
 
@@ -81,7 +83,7 @@ def nan_of_nothing(loss: Tensor, target: Tensor, weight: Tensor | None, ignore: 
     """The mean as torch has it, NaN where nothing counts. The gradient stays 0."""
     if is_readable(loss) and loss.item() != 0:
         return loss
-    kept = target != ignore
+    kept = target.long() != ignore  # bytes would wrap the number round
     mass = kept.sum() if weight is None else (weight[torch.where(kept, target, 0).long()] * kept).sum()
     return loss + torch.where(mass == 0, math.nan, 0.0).to(loss.dtype)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from ...caching import Prepared
 from ...kernels.native import POOLED_BYTES, Memory, PreparedActivation, RowCoefficients, SoftmaxRows
 from ...problem import row_layout, softmax_axis
-from .arrays import CODES, PlainFunction, dtype_name, is_readable, memory, output_like
+from .arrays import CODES, PlainFunction, dtype_name, is_readable, is_transformed, memory, output_like
 
 _prepared = Prepared()
 
@@ -43,7 +43,7 @@ class LogSumExp(PlainFunction):
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> Any:
         (logits,) = ctx.saved_tensors
-        if torch.is_grad_enabled() or not is_readable(upstream):
+        if is_transformed((upstream,)):
             return upstream.unsqueeze(ctx.axis) * softmax(logits, ctx.axis), None
         p = _softmax(logits, ctx.axis)
         if ctx.infinite:  # as e^(z - lse) is: 0, and NaN where both are infinite

@@ -188,13 +188,62 @@ def is_saving_by_hooks() -> bool:
     return torch._C._autograd._top_saved_tensors_default_hooks(False) is not None
 
 
-def by_reference(reference: Any, tensor: Tensor, cotangents: tuple[Tensor | None, ...], again: bool) -> Tensor:
-    """The vector-Jacobian product of a function's outputs, differentiable if `again`."""
-    with torch.enable_grad():
-        x = tensor if again else tensor.detach().requires_grad_()
-        used = [(output, g) for output, g in zip(reference(x), cotangents, strict=False) if g is not None]
-        outputs, given = zip(*used, strict=True)
-        return torch.autograd.grad(outputs, x, given, create_graph=again)[0]
+def is_transformed(upstream: tuple[Tensor | None, ...]) -> bool:
+    """Whether a backward pass is itself differentiated, vectorised or traced, so that it has no numbers to read."""
+    return is_differentiated() or torch.compiler.is_compiling() or is_batched(upstream)
+
+
+def is_differentiated() -> bool:
+    """Whether what a backward pass computes may be differentiated again."""
+    return torch.is_grad_enabled() or _is_transformed()
+
+
+def keep(ctx: Any, logits: Tensor, others: Any) -> None:
+    """Saves the logits, and labels and weights so that a change in place before the backward is noticed."""
+    ctx.save_for_backward(logits, *others)
+    ctx.versions = [t._version for t in others]
+
+
+def kept(ctx: Any, others: Any, gradient: Tensor | None) -> Tensor | None:
+    """The logits; None if only they were changed in place, and a gradient is there that can do without them."""
+    try:
+        return ctx.saved_tensors[0]  # type: ignore[no-any-return]  # once: a checkpoint computes them for it
+    except RuntimeError:
+        if gradient is None or [t._version for t in others] != ctx.versions:
+            raise
+        return None
+
+
+def as_saved(ctx: Any, logits: Tensor | None) -> Tensor:
+    """The logits, or torch's error that they were changed in place."""
+    return ctx.saved_tensors[0] if logits is None else logits
+
+
+def by_reference(
+    reference: Any, tensors: tuple[Any, ...], cotangents: tuple[Tensor | None, ...], wanted: tuple[bool, ...] = (True,)
+) -> list[Tensor | None]:
+    """The vector-Jacobian product of a function's outputs, differentiable if it may be differentiated.
+
+    `wanted`: which of the tensors have a gradient.
+    """
+    used = [at for at, g in enumerate(cotangents) if g is not None]
+    upstream = tuple(cotangents[at] for at in used)
+
+    def of(*some: Tensor) -> tuple[Tensor, ...]:
+        left = iter(some)
+        outputs = reference(*(next(left) if want else t for t, want in zip(tensors, wanted, strict=True)))
+        return tuple(outputs[at] for at in used)
+
+    sources = [t for t, want in zip(tensors, wanted, strict=True) if want]
+    if _is_transformed():
+        found = iter(torch.func.vjp(of, *sources)[1](upstream))
+    else:
+        again = torch.is_grad_enabled()
+        with torch.enable_grad():
+            # aliases, since one of them may have been made from another: the update of a low rank, a tied embedding
+            aliases = [t.view_as(t) if again else t.detach().requires_grad_() for t in sources]
+            found = iter(torch.autograd.grad(of(*aliases), aliases, upstream, create_graph=again, allow_unused=True))
+    return [next(found) if want else None for want in wanted]
 
 
 def numpy_of(tensor: Tensor | None) -> Any:
@@ -232,7 +281,17 @@ def cotangent(upstream: Tensor) -> PerRow:
     """An upstream gradient as a number, or flat float64."""
     if upstream.ndim == 0:
         return float(upstream)
+    if upstream._is_zerotensor():  # without memory
+        return 0.0
     return upstream.detach().to(torch.float64).contiguous().view(-1).numpy()
+
+
+def wants_gradient(normalizer: Any) -> bool:
+    """Whether a normalizer is a tensor that is differentiated: the loss is divided by it then."""
+    if not isinstance(normalizer, Tensor) or torch.compiler.is_compiling():
+        return False
+    recorded = normalizer.requires_grad and torch.is_grad_enabled()
+    return recorded or torch._C._functorch.is_functorch_wrapped_tensor(normalizer)
 
 
 _LOGITS_ONLY = frozenset({"logits"})

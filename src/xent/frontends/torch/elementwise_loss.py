@@ -44,18 +44,22 @@ from .arrays import (
     TORCH_DTYPES,
     PlainFunction,
     are_constants,
+    as_saved,
     as_tensor,
     by_reference,
     divisor,
     dtype_name,
     empty_like,
-    is_batched,
     is_memory,
     is_plain,
     is_readable,
     is_saving_by_hooks,
+    is_transformed,
+    keep,
+    kept,
     numpy_of,
     wanted_gradients,
+    wants_gradient,
 )
 from .operators import differentiable_operator
 
@@ -228,9 +232,7 @@ class _Call:
         return loss / self.normalizer if later else loss
 
     def vjp(self, logits: Tensor, upstream: Tensor, out: Tensor | None) -> Tensor:
-        """The gradient for any upstream gradient, in `out` if there is one; differentiable under `create_graph`."""
-        if torch.is_grad_enabled():
-            return by_reference(lambda x: (self.reference(x),), logits, (upstream,), again=True)
+        """The gradient for any upstream gradient, in `out` if there is one."""
         if self.loss is None:
             self.prepare(logits, False)
         if out is None:
@@ -267,7 +269,7 @@ class ElementwiseCrossEntropy(PlainFunction):
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, call: _Call) -> Tensor:
-        ctx.save_for_backward(logits, *call.tensors)
+        keep(ctx, logits, call.tensors)
         ctx.call = call
         ctx.gradient, loss = call.run(call.one_pass and not is_saving_by_hooks())
         call.release(logits)
@@ -276,13 +278,14 @@ class ElementwiseCrossEntropy(PlainFunction):
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> Any:
         gradient, ctx.gradient = ctx.gradient, None
-        logits = ctx.saved_tensors[0]  # refused if anything saved was changed in place
-        if is_batched((upstream,)):
-            again = torch.is_grad_enabled()
-            return by_reference(lambda x: (ctx.call.reference(x),), logits, (upstream,), again), None
-        if gradient is not None and not torch.is_grad_enabled() and float(upstream) == 1.0:
-            return gradient, None
-        return ctx.call.vjp(logits, upstream, gradient), None
+        logits = kept(ctx, ctx.call.tensors, gradient)
+        if is_transformed((upstream,)):
+            return *by_reference(lambda x: (ctx.call.reference(x),), (as_saved(ctx, logits),), (upstream,)), None
+        if gradient is not None:
+            factor = float(upstream)
+            if factor == 1.0 or logits is None:
+                return gradient if factor == 1.0 else gradient.mul_(factor), None
+        return ctx.call.vjp(as_saved(ctx, logits), upstream, gradient), None
 
 
 class _Ready(NamedTuple):
@@ -356,9 +359,9 @@ class _SmallCall:
         return out, loss
 
     def vjp(self, logits: Tensor, upstream: Tensor, out: Tensor | None) -> Tensor:
-        changed = self.layout != _layout(logits, self.arguments, self.layout[-1])
-        if changed or torch.is_grad_enabled() or not is_memory(upstream):
-            return self.whole(logits).vjp(logits, upstream, None)  # again differentiable; or changed by way of `.data`
+        changed = self.layout != _layout(logits, self.arguments, self.layout[-1])  # by way of `.data`
+        if changed or not is_memory(upstream) or upstream._is_zerotensor():
+            return self.whole(logits).vjp(logits, upstream, None)
         out = torch.empty_like(logits) if out is None else out
         if self.ready.scalar:
             self._run(logits, out, None, float(upstream), None)
@@ -472,6 +475,11 @@ def elementwise_loss(
     validate: bool = True,
 ) -> Any:
     weights = (pos_weight, class_weight, sample_weight)
+    if wants_gradient(normalizer):
+        check_normalizer(1.0, options.reduction)
+        named = dict(zip(("pos_weight", "class_weight", "sample_weight"), weights, strict=True))
+        total = replace(options, reduction="sum")
+        return elementwise_loss(logits, labels, total, names=names, validate=validate, **named) / normalizer
     small = _small_call(logits, labels, options, names, weights, normalizer, validate)
     if small is not None:
         if logits.requires_grad and torch.is_grad_enabled():

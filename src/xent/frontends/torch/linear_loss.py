@@ -29,13 +29,14 @@ from .arrays import (
     CODES,
     PlainFunction,
     as_tensor,
+    by_reference,
     cotangent,
     divisor,
     dtype_name,
     empty_like,
-    is_batched,
     is_plain,
     is_saving_by_hooks,
+    is_transformed,
     memory,
     numpy_of,
 )
@@ -230,8 +231,8 @@ class LinearSoftmaxCrossEntropy(PlainFunction):
         gradients, ctx.gradients = ctx.gradients, None
         tensors = ctx.saved_tensors[: ctx.count]
         wanted = tuple(ctx.needs_input_grad[1:])
-        if torch.is_grad_enabled() or is_batched(upstream):
-            return None, *_by_reference(ctx.call, tensors, wanted, upstream)
+        if is_transformed(upstream):
+            return None, *by_reference(ctx.call.reference, tensors, upstream, wanted)
         loss, lse, entropy = (*upstream, None, None)[:3]
         if lse is None and entropy is None and loss is not None and gradients is not None:
             factor = float(loss)
@@ -245,22 +246,6 @@ class LinearSoftmaxCrossEntropy(PlainFunction):
             )
             made = products.finished()
         return None, *(g if g is None else g.to(t.dtype) for g, t in zip(made, tensors, strict=True))
-
-
-def _by_reference(call: _Call, tensors: Tensors, wanted: tuple[bool, ...], upstream: Tensors) -> list[Any]:
-    """The gradients by the dense reference, differentiable again."""
-    again = torch.is_grad_enabled()
-    with torch.enable_grad():
-        # aliases, since one of them may have been made from another: the update of a low rank, a tied embedding
-        given = [
-            t if t is None else t.view_as(t) if again else t.detach().requires_grad_(w)
-            for t, w in zip(tensors, wanted, strict=True)
-        ]
-        used = [(o, g) for o, g in zip(call.reference(*given), upstream, strict=False) if g is not None]
-        outputs, cotangents = zip(*used, strict=True)
-        sources: Any = [t for t, w in zip(given, wanted, strict=True) if w]
-        found = iter(torch.autograd.grad(outputs, sources, cotangents, create_graph=again, allow_unused=True))
-    return [next(found) if w else None for w in wanted]
 
 
 def _checked(inputs: Tensor, weight: Any, bias: Any) -> Tensors:

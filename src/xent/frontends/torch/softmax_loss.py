@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from ...kernels.native import BAD_WEIGHT, POOLED_BYTES, IndexLabels, Memory, Pre
 from ...labels import Positives, TopK, refuse
 from ...losses.labels import check_index, int64_labels, topk_arrays
 from ...losses.softmax import SoftmaxLoss, Stats, prepared_loss
-from ...losses.weights import finite_weights
+from ...losses.weights import check_normalizer, finite_weights
 from ...options import SoftmaxOptions
 from ...plan import loss_plan
 from ...problem import SoftmaxProblem, check_class_weight, check_sample_weight, row_layout, softmax_problem
@@ -26,20 +27,24 @@ from .arrays import (
     TORCH_DTYPES,
     PlainFunction,
     are_constants,
+    as_saved,
     as_tensor,
     by_reference,
     cotangent,
     divisor,
     dtype_name,
-    is_batched,
     is_memory,
     is_plain,
     is_saving_by_hooks,
+    is_transformed,
+    keep,
+    kept,
     memory,
     numpy_of,
     output_like,
     readable_integers,
     wanted_gradients,
+    wants_gradient,
 )
 from .operators import differentiable_operator
 
@@ -63,7 +68,7 @@ class SoftmaxCrossEntropy(PlainFunction):
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, call: _Call) -> Any:
-        ctx.save_for_backward(logits, *call.tensors)
+        keep(ctx, logits, call.tensors)
         ctx.call = call
         ctx.gradient, results = call.run(logits, gradient=call.one_pass and not is_saving_by_hooks())
         call.release(logits)
@@ -76,14 +81,15 @@ class SoftmaxCrossEntropy(PlainFunction):
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor | None) -> Any:
         gradient, ctx.gradient = ctx.gradient, None
-        logits = ctx.saved_tensors[0]  # refused if anything saved was changed in place
-        if is_batched(upstream):
-            return by_reference(ctx.call.reference, logits, upstream, torch.is_grad_enabled()), None
-        ready = gradient is not None and not torch.is_grad_enabled()
+        logits = kept(ctx, ctx.call.tensors, gradient)
+        if is_transformed(upstream):
+            return *by_reference(ctx.call.reference, (as_saved(ctx, logits),), upstream), None
         alone = len(upstream) == 1 or (upstream[1] is None and upstream[2] is None)
-        if ready and alone and upstream[0] is not None and float(upstream[0]) == 1.0:
-            return gradient, None
-        return ctx.call.vjp(logits, upstream, gradient), None
+        if gradient is not None and alone and upstream[0] is not None:
+            factor = float(upstream[0])
+            if factor == 1.0 or logits is None:
+                return gradient if factor == 1.0 else gradient.mul_(factor), None
+        return ctx.call.vjp(as_saved(ctx, logits), upstream, gradient), None
 
 
 class _Call:
@@ -143,10 +149,8 @@ class _Call:
         return torch.from_numpy(values.reshape(self.problem.batch_shape)).to(self.dtype)
 
     def vjp(self, logits: Tensor, upstream: tuple[Tensor | None, ...], out: Tensor | None) -> Tensor:
-        """The gradient for any upstream gradients, in `out` if there is one; differentiable under `create_graph`."""
+        """The gradient for any upstream gradients, in `out` if there is one."""
         loss, lse, entropy = (*upstream, None, None)[:3]
-        if torch.is_grad_enabled():
-            return by_reference(self.reference, logits, (loss, lse, entropy), again=True)
         if self.loss is None:
             self.prepare(logits, False)
         if out is None:
@@ -243,7 +247,7 @@ class _SmallCall(_Call):
         loss = upstream[0]
         labels, class_weight, _, normalizer = self.arguments
         changed = self.layout != _layout(logits, labels, class_weight, normalizer, self.layout[-1])  # by `.data`
-        if changed or torch.is_grad_enabled() or loss is None or not is_memory(loss):
+        if changed or loss is None or not is_memory(loss) or loss._is_zerotensor():
             if changed:
                 self.prepare(logits, False)
             return super().vjp(logits, upstream, out)
@@ -397,6 +401,20 @@ def softmax_cross_entropy(
     validate: bool,
     function: RowFunction | None = None,
 ) -> Any:
+    if wants_gradient(normalizer):
+        check_normalizer(1.0, options.reduction)
+        out = softmax_cross_entropy(
+            logits,
+            labels,
+            replace(options, reduction="sum"),
+            class_weight=class_weight,
+            sample_weight=sample_weight,
+            normalizer=None,
+            return_stats=return_stats,
+            validate=validate,
+            function=function,
+        )
+        return (out[0] / normalizer, out[1]) if return_stats else out / normalizer
     if sample_weight is None and not return_stats and function is None:
         small = _small_call(logits, labels, class_weight, normalizer, options, validate)
         if small is not None:
