@@ -79,7 +79,8 @@ def results(function: Callable[..., Any], given: Any) -> list[torch.Tensor]:
 
 
 def check(ours: list[torch.Tensor], theirs: list[torch.Tensor], truth: list[torch.Tensor], name: str = "") -> None:
-    slack = 4 if "linear" in name else 1  # products of matrices are summed up in another order
+    # the rounding of logits that are ten times as large as any gradient, in products summed up in another order
+    slack = 16 if "linear" in name else 1
     assert len(ours) == len(theirs)
     for own, other, exact in zip(ours, theirs, truth, strict=True):
         assert own.dtype == other.dtype
