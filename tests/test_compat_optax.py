@@ -300,3 +300,13 @@ def test_a_mask_of_more_axes_than_the_logits() -> None:
 def test_an_axis_named_twice() -> None:
     with pytest.raises(ValueError, match=r"axis: expected different axes, got \(2, -1\)"):
         optax.softmax_cross_entropy(Z, T, axis=(2, -1))
+
+
+@pytest.mark.parametrize(
+    "name", ["softmax_cross_entropy", "poly_loss_cross_entropy", "kl_divergence", "generalized_kl_divergence"]
+)
+def test_no_classes_add_nothing(name: str) -> None:
+    nothing = jnp.zeros((3, 0))
+    np.testing.assert_array_equal(getattr(optax, name)(nothing, nothing), np.zeros(3))
+    if name != "poly_loss_cross_entropy":  # which Optax refuses
+        np.testing.assert_array_equal(getattr(THEIRS, name)(nothing, nothing), np.zeros(3))

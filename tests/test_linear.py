@@ -311,6 +311,108 @@ def test_numpy_rows_and_statistics() -> None:
         np.testing.assert_allclose(a, b, rtol=1e-12)
 
 
+def test_selective_log_softmax() -> None:
+    x, w = X.clone().requires_grad_(), W.clone().requires_grad_()
+    chosen, entropy = xent.selective_log_softmax(
+        x, w, SKIPPING, bias=B, temperature=0.7, ignore_index=-100, return_entropy=True, memory_budget=4 * ROW
+    )
+    logs = torch.log_softmax((x @ w.T + B) / 0.7, -1)
+    kept = SKIPPING != -100
+    expected = logs.gather(-1, SKIPPING.clamp(min=0)[:, None])[:, 0] * kept
+    torch.testing.assert_close(chosen, expected)
+    torch.testing.assert_close(entropy, -(logs.exp() * logs).sum(-1) * kept)
+    upstream = torch.linspace(-1, 2, N, dtype=torch.float64)
+    total = (upstream * chosen).sum() + 0.3 * entropy.sum()
+    other = (upstream * expected).sum() - 0.3 * ((logs.exp() * logs).sum(-1) * kept).sum()
+    for a, b in zip(torch.autograd.grad(total, (x, w)), torch.autograd.grad(other, (x, w)), strict=True):
+        torch.testing.assert_close(a, b)
+    found = xent.selective_log_softmax(
+        X.numpy(), W.numpy(), SKIPPING.numpy(), bias=B.numpy(), temperature=0.7, ignore_index=-100
+    )
+    np.testing.assert_allclose(found, expected.detach(), rtol=1e-12)
+
+
+sigmoid, linear_sigmoid = xent.sigmoid_cross_entropy, xent.linear_sigmoid_cross_entropy
+HARD = (normal(N, C) > 1).double()
+PADDED = torch.stack([LABELS, (LABELS + 7) % C], 1)
+SIGMOID: dict[str, tuple[Any, dict[str, Any]]] = {
+    "hard": (HARD, {}),
+    "soft": (SOFT, {"label_smoothing": 0.1, "pos_weight": V, "class_weight": V}),
+    "rows": (HARD, {"sample_weight": S, "pos_weight": torch.tensor(2.0)}),
+    "elements": (HARD, {"sample_weight": S[:, None] * V}),
+    "ignored": (HARD.where(HARD != 1, -1.0).where(SOFT < 0.05, 1.0), {"ignore_index": -1}),
+    "integers": (HARD.long(), {"normalizer": 11.0}),
+    "padded": (xent.Positives(PADDED), {"pos_weight": V, "sample_weight": S}),
+    "csr": (xent.Positives(PADDED.reshape(-1), torch.arange(N + 1) * 2), {}),
+    "nothing counts": (HARD, {"sample_weight": torch.zeros(N)}),
+}
+
+
+@pytest.mark.parametrize("budget", [None, 2 * ROW, 10 * ROW])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("name", SIGMOID)
+def test_sigmoid_is_the_dense_loss(name: str, reduction: str, budget: int | None) -> None:
+    labels, options = SIGMOID[name]
+    if reduction != "mean":
+        options = {k: v for k, v in options.items() if k != "normalizer"}
+    first, others = leaves(), leaves()
+    found = linear_sigmoid(
+        first[0], xent.LowRank(first[1], first[3], first[4], 0.5), labels, bias=first[2], reduction=reduction,
+        memory_budget=budget, **options,
+    )  # fmt: skip
+    x, w, b, down, up = others
+    expected = sigmoid(x @ (w + 0.5 * up @ down).T + b, labels, reduction=reduction, **options)
+    for a, c in zip(pulled(found, first), pulled(expected, others), strict=True):
+        torch.testing.assert_close(a, c, rtol=1e-12, atol=1e-13)
+
+
+def test_sigmoid_of_leading_axes() -> None:
+    x, labels = X[:36].reshape(4, 9, D), HARD[:36].reshape(4, 9, C)
+    for weight in (S[:36].reshape(4, 9), S[:4].reshape(4, 1, 1)):
+        found = linear_sigmoid(x, W, labels, sample_weight=weight, memory_budget=5 * ROW)
+        torch.testing.assert_close(found, sigmoid(x @ W.T, labels, sample_weight=weight))
+
+
+def test_sigmoid_backwards() -> None:
+    results = []
+    for function in (
+        lambda x, w: sigmoid(x @ w.T, HARD),
+        lambda x, w: linear_sigmoid(x, w, HARD, memory_budget=6 * ROW),
+    ):
+        sources = [X.clone().requires_grad_(), W.clone().requires_grad_()]
+        loss = function(*sources)
+        first = torch.autograd.grad(loss, sources, torch.tensor(2.0), retain_graph=True)
+        again = torch.autograd.grad(loss, sources, torch.tensor(2.0), create_graph=True)
+        results.append([*first, *again, *torch.autograd.grad(sum(g.square().sum() for g in again), sources)])
+    for a, b in zip(*results, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's own while it traces
+@pytest.mark.parametrize("transform", TRANSFORMS)
+def test_sigmoid_transforms(transform: str) -> None:
+    x, w, labels = X[:6], W[:9], HARD[:6, :9]
+    run = TRANSFORMS[transform]
+    found = run(lambda x, w: linear_sigmoid(x, w, labels), x, w)
+    rival = torch.nn.functional.binary_cross_entropy_with_logits
+    torch.testing.assert_close(found, run(lambda x, w: rival(x @ w.T, labels), x, w), rtol=1e-10, atol=1e-12)
+
+
+def test_sigmoid_labels_are_checked_before_any_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    bad = HARD.clone()
+    bad[20, 3] = 2.0
+    for name in ("mm", "addmm"):
+        monkeypatch.setattr(torch, name, None)
+    with pytest.raises(ValueError, match=r"labels: expected numbers in \[0, 1\], got 2.0 at \(20, 3\)"):
+        linear_sigmoid(X, W, bad)
+    with pytest.raises(IndexError, match=r"labels\.classes"):
+        linear_sigmoid(X, W, xent.Positives(PADDED + 40))
+    with pytest.raises(ValueError, match="pos_weight"):
+        linear_sigmoid(X, W, HARD, pos_weight=-V)
+    with pytest.raises(TypeError, match="inputs: expected a PyTorch tensor"):
+        linear_sigmoid(X.numpy(), W.numpy(), HARD.numpy())
+
+
 BAD: dict[str, tuple[Callable[[], Any], str]] = {
     "inner": (lambda: linear(X, W[:, :5], LABELS), rf"weight: expected shape \(C, {D}\)"),
     "transposed": (lambda: linear(X, W.T, LABELS), "Pass weight.T"),

@@ -30,7 +30,7 @@ TESTS = ROOT / "tests"
 LAYERS = (
     ("errors", "caching", "_native"),
     ("options",),
-    ("problem", "labels"),
+    ("problem", "labels", "heads"),
     ("formulas", "plan"),
     ("kernels",),
     ("losses", "sampling", "samplers", "sharding"),

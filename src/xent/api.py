@@ -119,7 +119,7 @@ def linear_softmax_cross_entropy(
     return_stats: bool = False,
     validate: bool = True,
 ) -> Any:
-    """Softmax cross-entropy of the logits `inputs·weightᵀ + bias`, which are never stored.
+    """Softmax cross-entropy of the logits `inputs·weightᵀ + bias`, which are never stored; on NumPy and PyTorch.
 
     The value and all options are those of `softmax_cross_entropy`. The logits are made in chunks of rows, which go
     through the same kernels and are dropped; a scalar loss makes its gradients on the way.
@@ -151,7 +151,10 @@ def linear_softmax_cross_entropy(
     Source: Wijmans et al. 2024, Cut Your Losses in Large-Vocabulary Language Models (arXiv:2411.09009), for the aim;
     `torch.nn.functional.linear_cross_entropy` is the nearest function elsewhere.
     """
-    return frontend_for(inputs, "inputs").linear_softmax_cross_entropy(
+    frontend = frontend_for(inputs, "inputs")
+    if not hasattr(frontend, "linear_softmax_cross_entropy"):
+        raise type_error("inputs", "a NumPy array or a PyTorch tensor", type(inputs).__name__, "Make the logits.")
+    return frontend.linear_softmax_cross_entropy(
         inputs,
         weight,
         labels,
@@ -164,6 +167,123 @@ def linear_softmax_cross_entropy(
         return_stats=return_stats,
         validate=validate,
     )
+
+
+def linear_sigmoid_cross_entropy(
+    inputs: Any,
+    weight: Any,
+    labels: Any,
+    *,
+    bias: Any = None,
+    memory_budget: int | None = None,
+    pos_weight: Any = None,
+    class_weight: Any = None,
+    sample_weight: Any = None,
+    label_smoothing: float = 0.0,
+    ignore_index: float | None = None,
+    reduction: str = "mean",
+    normalizer: Any = None,
+    validate: bool = True,
+) -> Any:
+    """Sigmoid cross-entropy of the logits `inputs·weightᵀ + bias`, which are never stored; on PyTorch tensors.
+
+    The value and all options are those of `sigmoid_cross_entropy`. With `xent.Positives` there is no array of the size
+    of the labels either: extreme multi-label classification.
+
+    Args:
+        inputs, weight, bias, memory_budget: as there. A chunk takes two buffers in training.
+        labels: as in `sigmoid_cross_entropy`, for logits of shape [..., C].
+        pos_weight, class_weight, sample_weight, label_smoothing, ignore_index, reduction, normalizer, validate: as in
+            `sigmoid_cross_entropy`. "none" gives an array of the logits' size.
+
+    Returns:
+        The loss, as `sigmoid_cross_entropy` returns it.
+
+    Raises:
+        IndexError, ValueError, TypeError: as `linear_softmax_cross_entropy` and `sigmoid_cross_entropy`; labels are
+            checked before any product is made. TypeError: inputs of another framework.
+
+    Example:
+        >>> import torch, xent
+        >>> inputs, weight = torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+        >>> labels = xent.Positives(torch.tensor([[2, -1]]))
+        >>> round(float(xent.linear_sigmoid_cross_entropy(inputs, weight, labels)), 6)
+        1.162926
+
+    Source: `sigmoid_cross_entropy`, in chunks of rows.
+    """
+    frontend = frontend_for(inputs, "inputs")
+    if not hasattr(frontend, "linear_sigmoid_cross_entropy"):
+        raise type_error("inputs", "a PyTorch tensor", type(inputs).__name__, "Make the logits, or use torch.")
+    return frontend.linear_sigmoid_cross_entropy(
+        inputs,
+        weight,
+        labels,
+        sigmoid_options(label_smoothing, ignore_index, reduction),
+        bias=bias,
+        memory_budget=budget_option(memory_budget),
+        pos_weight=pos_weight,
+        class_weight=class_weight,
+        sample_weight=sample_weight,
+        normalizer=normalizer,
+        validate=validate,
+    )
+
+
+def selective_log_softmax(
+    inputs: Any,
+    weight: Any,
+    ids: Any,
+    *,
+    bias: Any = None,
+    memory_budget: int | None = None,
+    temperature: float = 1.0,
+    softcap: float | None = None,
+    ignore_index: int | None = None,
+    return_entropy: bool = False,
+    validate: bool = True,
+) -> Any:
+    """Log-probabilities of chosen classes, without the logits: `log softmax(inputs·weightᵀ + bias)` at `ids`.
+
+    What policy-gradient training and the evaluation of language models need of a head, one number a token.
+
+    Args:
+        inputs, weight, bias, memory_budget: as in `linear_softmax_cross_entropy`.
+        ids: integers in [0, C), of the shape of `inputs` without its last axis.
+        temperature, softcap: as in `softmax_cross_entropy`.
+        ignore_index: an id whose rows are not read; their log-probability is 0.
+        return_entropy: also return the entropy of each row's distribution, in nats.
+        validate: False skips the check that ids lie in range; such rows then give NaN.
+
+    Returns:
+        Log-probabilities in nats of the shape of `ids`, or a pair with the entropies. Both are differentiable where the
+        framework differentiates.
+
+    Raises:
+        IndexError, ValueError, TypeError: as `linear_softmax_cross_entropy`.
+
+    Example:
+        >>> import numpy as np, xent
+        >>> inputs, weight = np.array([[1.0, 2.0]]), np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+        >>> xent.selective_log_softmax(inputs, weight, np.array([2])).round(6)
+        array([-0.407606])
+
+    Source: minus the loss of each row of `linear_softmax_cross_entropy`.
+    """
+    out = linear_softmax_cross_entropy(
+        inputs,
+        weight,
+        ids,
+        bias=bias,
+        memory_budget=memory_budget,
+        ignore_index=ignore_index,
+        temperature=temperature,
+        softcap=softcap,
+        reduction="none",
+        return_stats=return_entropy,
+        validate=validate,
+    )
+    return (-out[0], out[1].entropy) if return_entropy else -out
 
 
 def row_loss(

@@ -13,6 +13,9 @@ class LowRank(NamedTuple):
         down: [r, D]. `up`: [C, r].
         scale: a number.
 
+    Raises (where a loss takes it):
+        ValueError: shapes that do not belong together. TypeError: dtypes that differ.
+
     Example:
         >>> import numpy as np, xent
         >>> head = xent.LowRank(np.eye(3, 2), np.ones((1, 2)), np.ones((3, 1)), 0.5)

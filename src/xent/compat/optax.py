@@ -3,8 +3,7 @@
 Where Optax is wrong, these are right: a label out of range is an IndexError (inside jit, a NaN loss and a NaN gradient)
 instead of the last class or a finite gradient; a class without mass adds 0 to value, gradient and tangent, whatever its
 logit; the gradient of a divergence is finite where a target is 0; an element that `where` leaves out is not read, and
-may be NaN; `smooth_labels` counts the classes of a broadcast `where` as often as they are there. An axis without
-classes is refused.
+may be NaN; `smooth_labels` counts the classes of a broadcast `where` as often as they are there.
 """
 
 from __future__ import annotations
@@ -83,6 +82,9 @@ class _Batch:
                 for at in sorted(self.axes):
                     mask = xp.expand_dims(mask, at)
             self.mask = _in_rows(xp, _spread(xp, mask, shape), self.axes)
+        if len(named) > 1 and xp.shape(self.arrays[0])[-1] == 0:  # no classes: as one that is left out
+            self.arrays = [xp.expand_dims(xp.sum(x, axis=-1), -1) for x in self.arrays]
+            self.mask = xp.equal(self.arrays[0], 1)
 
     def filled(self, x: Any, value: float) -> Any:
         """The array, with a value where the mask leaves it out."""

@@ -97,7 +97,7 @@ def _dense(classes: Tensor, starts: Tensor | None, logits: Tensor) -> Tensor:
     return flat.index_put((row, classes), torch.ones((), device=logits.device)).view(logits.shape)
 
 
-class _Call:
+class ElementwiseCall:
     """One call of an elementwise loss, with what its derivatives need."""
 
     loss: Any = None
@@ -268,7 +268,7 @@ class ElementwiseCrossEntropy(PlainFunction):
     """A loss of single numbers. A scalar one makes its gradient in the forward pass, as softmax cross-entropy does."""
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, call: _Call) -> Tensor:
+    def forward(ctx: Any, logits: Tensor, call: ElementwiseCall) -> Tensor:
         keep(ctx, logits, call.tensors)
         ctx.call = call
         ctx.gradient, loss = call.run(call.one_pass and not is_saving_by_hooks())
@@ -318,10 +318,12 @@ class _SmallCall:
     def release(self, logits: Tensor) -> None:
         pass  # it is small
 
-    def whole(self, logits: Tensor) -> _Call:
+    def whole(self, logits: Tensor) -> ElementwiseCall:
         """The same call, with nothing prepared."""
         labels, pos_weight, class_weight, sample_weight, normalizer = self.arguments
-        call = _Call(logits, labels, self.ready.options, self.ready.names, pos_weight, class_weight, sample_weight)
+        call = ElementwiseCall(
+            logits, labels, self.ready.options, self.ready.names, pos_weight, class_weight, sample_weight
+        )
         call.normalizer = normalizer
         return call
 
@@ -407,7 +409,7 @@ def _prepare(
     labels, *weights, normalizer = arguments
     if not 0 < logits.numel() * logits.itemsize < POOLED_BYTES:
         return None
-    call = _Call(logits, labels, options, names, *weights)  # checks the shapes
+    call = ElementwiseCall(logits, labels, options, names, *weights)  # checks the shapes
     denominator, mean_over = 1.0, None
     if normalizer is not None:
         denominator = check_normalizer(normalizer, options.reduction)
@@ -486,7 +488,7 @@ def elementwise_loss(
             return ElementwiseCrossEntropy.apply(logits, small)
         return small.run(False)[1]
     traced = torch.compiler.is_compiling()
-    call = _Call(logits, labels, options, names, pos_weight, class_weight, sample_weight)
+    call = ElementwiseCall(logits, labels, options, names, pos_weight, class_weight, sample_weight)
     call.normalizer = None if normalizer is None else divisor(normalizer, options.reduction, traced)
     plain = is_plain(logits) and all(is_plain(t) for _, t in call.named)
     wants = wanted_gradients(logits, call.named)
@@ -517,17 +519,17 @@ def _from_operator(
     lists: bool,
     name: str,
     *rest: Any,
-) -> tuple[_Call, bool]:
+) -> tuple[ElementwiseCall, bool]:
     """The call that an operator's arguments stand for, and whether labels are checked."""
     *options, normalizer, validate = rest
     given = Positives(labels, starts) if lists else labels
     names = ("logits", name)
-    call = _Call(logits, given, ElementwiseOptions(*options), names, pos_weight, class_weight, sample_weight)
+    call = ElementwiseCall(logits, given, ElementwiseOptions(*options), names, pos_weight, class_weight, sample_weight)
     call.normalizer = normalizer
     return call, validate
 
 
-def _readied(logits: Tensor, *arguments: Any) -> _Call:
+def _readied(logits: Tensor, *arguments: Any) -> ElementwiseCall:
     call, validate = _from_operator(logits, *arguments)
     if call.lists is not None:
         call.read_lists(logits)

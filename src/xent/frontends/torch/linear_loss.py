@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -10,10 +11,12 @@ from torch import Tensor
 from ...errors import type_error
 from ...heads import LowRank
 from ...kernels.native import Memory, pooled
-from ...labels import TopK
+from ...labels import Positives, TopK, refuse
+from ...losses.elementwise import bad_label
 from ...losses.linear import LinearSoftmax
 from ...losses.softmax import RowTargets, Stats
-from ...options import SoftmaxOptions
+from ...losses.weights import kept_mass
+from ...options import ElementwiseOptions, SoftmaxOptions
 from ...plan import linear_rows
 from ...problem import (
     RowLayout,
@@ -24,7 +27,6 @@ from ...problem import (
     check_sample_weight,
     softmax_problem,
 )
-from . import softmax_loss as dense
 from .arrays import (
     CODES,
     PlainFunction,
@@ -40,6 +42,8 @@ from .arrays import (
     memory,
     numpy_of,
 )
+from .elementwise_loss import ElementwiseCall, elementwise_loss
+from .softmax_loss import SoftmaxCall, flat_labels, softmax_cross_entropy
 
 Tensors = tuple[Any, ...]  # x and W of each product that makes the logits, and last the bias or None
 
@@ -78,6 +82,10 @@ class _Products:
             else:
                 torch.addmm(self._bias, x[start:stop], w.t(), out=out)
         return _place(out)
+
+    def matrix(self, rows: int) -> Tensor:
+        """The logits of the last chunk."""
+        return self._logits[:rows]
 
     def gradient(self, start: int, stop: int) -> Memory:
         return _place(self._gradient[: stop - start])
@@ -148,14 +156,14 @@ def _place(matrix: Tensor) -> Memory:
     return Memory(matrix.data_ptr(), CODES[matrix.dtype], RowLayout(rows, classes, 1, classes, 1, 0), matrix)
 
 
-class _Call:
+class _SoftmaxCall:
     """One call of a linear loss."""
 
     def __init__(
         self, problem: SoftmaxProblem, options: SoftmaxOptions, arguments: tuple[Any, ...], budget: int | None
     ) -> None:
         """`arguments`: labels, class weight, sample weight and normalizer, as the dense loss takes them."""
-        self.dense = dense._Call(problem, options, arguments)
+        self.dense = SoftmaxCall(problem, options, arguments)
         self.problem, self.options, self.budget = problem, options, budget
         self.return_stats = False
 
@@ -165,12 +173,32 @@ class _Call:
         self.targets = RowTargets(
             self.problem,
             self.options,
-            dense.flat_labels(labels, self.problem, validate),
+            flat_labels(labels, self.problem, validate),
             class_weight=numpy_of(class_weight),
             sample_weight=numpy_of(sample_weight),
             normalizer=normalizer,
             validate=validate,
         )
+
+    @property
+    def others(self) -> tuple[Tensor, ...]:
+        return self.dense.tensors
+
+    def run(self, tensors: Tensors, wanted: tuple[bool, ...]) -> tuple[tuple[Tensor, ...], list[Any]]:
+        """The results, and the gradients that are wanted."""
+        products, loss = self.sweep(tensors, wanted, False)
+        results = self.results(loss.run(gradient=any(wanted), statistics=self.return_stats))
+        return results, products.finished()
+
+    def vjp(self, tensors: Tensors, wanted: tuple[bool, ...], upstream: tuple[Tensor | None, ...]) -> list[Any]:
+        loss, lse, entropy = (*upstream, None, None)[:3]
+        products, sweep = self.sweep(tensors, wanted, entropy is not None)
+        sweep.vjp(
+            0.0 if loss is None else cotangent(loss),
+            None if lse is None else cotangent(lse),
+            None if entropy is None else cotangent(entropy),
+        )
+        return products.finished()  # type: ignore[no-any-return]
 
     def sweep(self, tensors: Tensors, wanted: tuple[bool, ...], apart: bool) -> Any:
         """The products and the loss on them."""
@@ -206,20 +234,18 @@ def _logits(tensors: Tensors) -> Tensor:
     return logits
 
 
-class LinearSoftmaxCrossEntropy(PlainFunction):
-    """The loss, or (loss, lse, entropy, argmax). A scalar loss makes its gradients in the forward pass."""
+class LinearCrossEntropy(PlainFunction):
+    """A linear loss, or (loss, lse, entropy, argmax). A scalar loss makes its gradients in the forward pass."""
 
     @staticmethod
-    def forward(ctx: Any, call: _Call, *tensors: Tensor | None) -> Any:
-        others = call.dense.tensors
+    def forward(ctx: Any, call: Any, *tensors: Tensor | None) -> Any:
         ctx.count = len(tensors)
-        ctx.save_for_backward(*tensors, *others)
+        ctx.save_for_backward(*tensors, *call.others)
         ctx.call = call
-        wanted = tuple(ctx.needs_input_grad[1:])
         one_pass = call.options.reduction != "none" and not is_saving_by_hooks()
-        products, loss = call.sweep(tensors, wanted if one_pass else (False,) * len(tensors), False)
-        results = call.results(loss.run(gradient=one_pass, statistics=call.return_stats))
-        ctx.gradients = products.finished() if one_pass else None
+        wanted = tuple(ctx.needs_input_grad[1:]) if one_pass else (False,) * len(tensors)
+        results, gradients = call.run(tensors, wanted)
+        ctx.gradients = gradients if one_pass else None
         if len(results) == 1:
             return results[0]
         ctx.set_materialize_grads(False)
@@ -233,19 +259,126 @@ class LinearSoftmaxCrossEntropy(PlainFunction):
         wanted = tuple(ctx.needs_input_grad[1:])
         if is_transformed(upstream):
             return None, *by_reference(ctx.call.reference, tensors, upstream, wanted)
-        loss, lse, entropy = (*upstream, None, None)[:3]
-        if lse is None and entropy is None and loss is not None and gradients is not None:
+        loss, *others = upstream
+        if loss is not None and gradients is not None and all(g is None for g in others):
             factor = float(loss)
             made = [g if g is None or factor == 1.0 else g.mul_(factor) for g in gradients]
         else:
-            products, sweep = ctx.call.sweep(tensors, wanted, entropy is not None)
-            sweep.vjp(
-                0.0 if loss is None else cotangent(loss),
-                None if lse is None else cotangent(lse),
-                None if entropy is None else cotangent(entropy),
-            )
-            made = products.finished()
+            made = ctx.call.vjp(tensors, wanted, upstream)
         return None, *(g if g is None else g.to(t.dtype) for g, t in zip(made, tensors, strict=True))
+
+
+class _SigmoidCall:
+    """One call of a linear loss of single numbers: every chunk of rows is a dense call of its own."""
+
+    def __init__(
+        self, shape: torch.Size, options: ElementwiseOptions, arguments: tuple[Any, ...], budget: int | None
+    ) -> None:
+        """`arguments`: labels, positive weight, class weight, sample weight and normalizer, of all rows."""
+        self.shape, self.options, self.arguments, self.budget = shape, options, arguments, budget
+        self.classes = shape[-1]
+
+    def prepare(self, logits_dtype: torch.dtype, validate: bool) -> None:
+        """Checks the arguments against logits that are not there, and makes the denominator."""
+        labels, *weights, normalizer = self.arguments
+        nowhere = torch.empty((), dtype=logits_dtype).expand(self.shape)
+        call = ElementwiseCall(nowhere, labels, self.options, _NAMES, *weights)
+        call.check_weights()
+        self.others = [t for _, t in call.named]
+        self.lists = None
+        if isinstance(labels, Positives):
+            call.read_lists(nowhere)
+            self.lists = call.by_lists
+        elif validate:
+            self._check_labels(labels)
+        self.denominator: float | None = normalizer
+        if normalizer is None and self.options.reduction == "mean":
+            given = None if self.lists is not None else numpy_of(labels)
+            total = kept_mass(tuple(self.shape), given, numpy_of(call.sample), self.options.ignore_index)
+            self.denominator = total or math.inf  # the mean of nothing is 0
+
+    def _check_labels(self, labels: Tensor) -> None:
+        rows = labels.reshape(-1, self.classes)
+        step = max(1, (1 << 20) // self.classes)
+        for part in (rows[at : at + step] for at in range(0, len(rows), step)):
+            fine = (part >= self.options.low) & (part <= self.options.high)
+            if self.options.ignore_index is not None:
+                fine |= part == self.options.ignore_index
+            if not fine.all():
+                raise bad_label("labels", numpy_of(labels), self.options)
+
+    def _part(self, logits: Tensor, start: int, stop: int) -> Any:
+        """The dense call of some rows."""
+        labels, pos_weight, class_weight, sample_weight, _ = self.arguments
+        if self.lists is not None:
+            starts = self.lists.starts[start : stop + 1]
+            labels = Positives(self.lists.classes[starts[0] : starts[-1]], starts - starts[0])
+        else:
+            labels = labels.reshape(-1, self.classes)[start:stop]
+        if sample_weight is not None:
+            if sample_weight.ndim == len(self.shape):
+                lead = sample_weight.expand(*self.shape[:-1], sample_weight.shape[-1])
+                sample_weight = lead.reshape(-1, sample_weight.shape[-1])[start:stop]
+            else:
+                sample_weight = sample_weight.expand(self.shape[:-1]).reshape(-1)[start:stop]
+        call = ElementwiseCall(logits, labels, self.options, _NAMES, pos_weight, class_weight, sample_weight)
+        call.normalizer = self.denominator
+        if self.lists is not None:
+            call.read_lists(logits)
+        call.prepare(logits, False)
+        return call
+
+    def _sweep(self, tensors: Tensors, wanted: tuple[bool, ...], of_part: Any) -> list[Any]:
+        """What `of_part` makes of each chunk: its gradient is written over the chunk's logits, and added up."""
+        rows, itemsize = self.shape[:-1].numel(), tensors[0].itemsize
+        chunk = linear_rows(rows, self.classes * itemsize * (2 if any(wanted) else 1), self.budget)
+        products = _Products(tensors, wanted, chunk, False, None)
+        for start in range(0, rows, chunk):
+            stop = min(start + chunk, rows)
+            products.logits(start, stop)
+            logits = products.matrix(stop - start)
+            gradient = of_part(self._part(logits, start, stop), start, stop)
+            if any(wanted):
+                logits.copy_(gradient)
+                products.add(start, stop)
+        return products.finished()
+
+    def run(self, tensors: Tensors, wanted: tuple[bool, ...]) -> tuple[tuple[Tensor, ...], list[Any]]:
+        dtype = torch.promote_types(tensors[0].dtype, torch.float32)
+        each = torch.empty(self.shape, dtype=dtype) if self.options.reduction == "none" else None
+        total = 0.0
+
+        def one(call: Any, start: int, stop: int) -> Tensor | None:
+            nonlocal total
+            gradient, loss = call.run(any(wanted))
+            if each is None:
+                total += float(loss)
+            else:
+                each.view(-1, self.classes)[start:stop] = loss
+            return gradient  # type: ignore[no-any-return]
+
+        gradients = self._sweep(tensors, wanted, one)
+        return (torch.scalar_tensor(total, dtype=dtype, device="cpu") if each is None else each,), gradients
+
+    def vjp(self, tensors: Tensors, wanted: tuple[bool, ...], upstream: tuple[Tensor | None, ...]) -> list[Any]:
+        (g,) = upstream
+        assert g is not None
+
+        def one(call: Any, start: int, stop: int) -> Tensor:
+            some = g if g.ndim == 0 else g.reshape(-1, self.classes)[start:stop]
+            return call.vjp(call.logits_like, some, None)  # type: ignore[no-any-return]
+
+        return self._sweep(tensors, wanted, one)
+
+    def reference(self, *tensors: Tensor | None) -> tuple[Tensor, ...]:
+        labels, *weights, _ = self.arguments
+        logits = _logits(tensors).view(self.shape)
+        call = ElementwiseCall(logits, labels, self.options, _NAMES, *weights)
+        call.normalizer = self.denominator
+        return (call.reference(logits),)
+
+
+_NAMES = ("logits", "labels")
 
 
 def _checked(inputs: Tensor, weight: Any, bias: Any) -> Tensors:
@@ -289,6 +422,7 @@ def linear_softmax_cross_entropy(
     return_stats: bool,
     validate: bool,
 ) -> Any:
+    refuse("labels", labels, Positives, "Lists of positive classes belong to linear_sigmoid_cross_entropy.")
     tensors = _checked(inputs, weight, bias)
     target: Any = labels
     if isinstance(labels, TopK):
@@ -314,7 +448,7 @@ def linear_softmax_cross_entropy(
     traced = torch.compiler.is_compiling()
     differentiated = torch.is_grad_enabled() and any(t.requires_grad for t in others)
     if traced or differentiated or not all(is_plain(t) for t in (*tensors, *others) if t is not None):
-        return dense.softmax_cross_entropy(
+        return softmax_cross_entropy(
             _logits(tensors).view(shape),
             target,
             options,
@@ -326,14 +460,57 @@ def linear_softmax_cross_entropy(
         )
     if normalizer is not None:
         normalizer = divisor(normalizer, options.reduction, traced)
-    call = _Call(problem, options, (target, class_weight, sample_weight, normalizer), memory_budget)
+    call = _SoftmaxCall(problem, options, (target, class_weight, sample_weight, normalizer), memory_budget)
     call.return_stats = return_stats
     call.prepare(validate)
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors):
-        results = LinearSoftmaxCrossEntropy.apply(call, *tensors)
+        results = LinearCrossEntropy.apply(call, *tensors)
         results = results if return_stats else (results,)
     else:
-        results = call.results(
-            call.sweep(tensors, (False,) * len(tensors), False)[1].run(gradient=False, statistics=return_stats)
-        )
+        results = call.run(tensors, (False,) * len(tensors))[0]
     return (results[0], Stats(*results[1:])) if return_stats else results[0]
+
+
+def linear_sigmoid_cross_entropy(
+    inputs: Tensor,
+    weight: Any,
+    labels: Any,
+    options: ElementwiseOptions,
+    *,
+    bias: Any,
+    memory_budget: int | None,
+    pos_weight: Any,
+    class_weight: Any,
+    sample_weight: Any,
+    normalizer: Any,
+    validate: bool,
+) -> Any:
+    tensors = _checked(inputs, weight, bias)
+    shape = torch.Size((*inputs.shape[:-1], tensors[1].shape[0]))
+    weights = [
+        None if w is None else as_tensor(name, w, inputs)
+        for name, w in (("pos_weight", pos_weight), ("class_weight", class_weight), ("sample_weight", sample_weight))
+    ]
+    target = labels if isinstance(labels, Positives) else as_tensor("labels", labels, inputs)
+    lists = [target.classes, target.starts] if isinstance(target, Positives) else [target]
+    others = [t for t in (*lists, *weights) if isinstance(t, Tensor)]
+    traced = torch.compiler.is_compiling()
+    differentiated = torch.is_grad_enabled() and any(t.requires_grad for t in others)
+    if traced or differentiated or not all(is_plain(t) for t in (*tensors, *others) if t is not None):
+        return elementwise_loss(
+            _logits(tensors).view(shape),
+            target,
+            options,
+            pos_weight=weights[0],
+            class_weight=weights[1],
+            sample_weight=weights[2],
+            normalizer=normalizer,
+            validate=validate,
+        )
+    if normalizer is not None:
+        normalizer = divisor(normalizer, options.reduction, traced)
+    call = _SigmoidCall(shape, options, (target, *weights, normalizer), memory_budget)
+    call.prepare(tensors[0].dtype, validate)
+    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors):
+        return LinearCrossEntropy.apply(call, *tensors)
+    return call.run(tensors, (False,) * len(tensors))[0][0]

@@ -67,7 +67,7 @@ class SoftmaxCrossEntropy(PlainFunction):
     """
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, call: _Call) -> Any:
+    def forward(ctx: Any, logits: Tensor, call: SoftmaxCall) -> Any:
         keep(ctx, logits, call.tensors)
         ctx.call = call
         ctx.gradient, results = call.run(logits, gradient=call.one_pass and not is_saving_by_hooks())
@@ -92,7 +92,7 @@ class SoftmaxCrossEntropy(PlainFunction):
         return ctx.call.vjp(as_saved(ctx, logits), upstream, gradient), None
 
 
-class _Call:
+class SoftmaxCall:
     """One call of softmax cross-entropy, with what its derivatives need."""
 
     __slots__ = ("arguments", "dtype", "function", "loss", "one_pass", "options", "problem", "return_stats")
@@ -207,7 +207,7 @@ class _Call:
         return loss, stats.lse, stats.entropy, stats.argmax
 
 
-class _SmallCall(_Call):
+class _SmallCall(SoftmaxCall):
     """A call of a small batch: around it the arithmetic is a fraction of the time, so all that can be is prepared."""
 
     __slots__ = ("layout", "prepared")
@@ -335,14 +335,14 @@ def _from_operator(
     class_weight: Tensor | None,
     sample_weight: Tensor | None,
     *rest: Any,
-) -> tuple[_Call, bool]:
+) -> tuple[SoftmaxCall, bool]:
     """The call that an operator's arguments stand for, and whether labels are checked."""
     *options, normalizer, return_stats, validate = rest
     target = labels if values is None else TopK(labels, values)
     problem = softmax_problem(
         logits.shape, dtype_name(logits), options[0], labels.shape, dtype_name(labels), values is not None
     )
-    call = _Call(problem, SoftmaxOptions(*options), (target, class_weight, sample_weight, normalizer))
+    call = SoftmaxCall(problem, SoftmaxOptions(*options), (target, class_weight, sample_weight, normalizer))
     call.return_stats = return_stats
     return call, validate
 
@@ -447,7 +447,7 @@ def softmax_cross_entropy(
     plan = loss_plan(plain, wants, options.reduction != "none", traced, function is None)
     if normalizer is not None:
         normalizer = divisor(normalizer, options.reduction, traced)
-    call = _Call(problem, options, (target, class_weight, sample_weight, normalizer))
+    call = SoftmaxCall(problem, options, (target, class_weight, sample_weight, normalizer))
     call.return_stats, call.function = return_stats, function
     call.one_pass = plan.gradient_in_forward
     if plain and not traced:
