@@ -119,7 +119,7 @@ def linear_softmax_cross_entropy(
     return_stats: bool = False,
     validate: bool = True,
 ) -> Any:
-    """Softmax cross-entropy of the logits `inputs·weightᵀ + bias`, which are never stored; on NumPy and PyTorch.
+    """Softmax cross-entropy of the logits `inputs·weightᵀ + bias`, which are never stored; on NumPy, PyTorch and JAX.
 
     The value and all options are those of `softmax_cross_entropy`. The logits are made in chunks of rows, which go
     through the same kernels and are dropped; a scalar loss makes its gradients on the way.
@@ -153,7 +153,7 @@ def linear_softmax_cross_entropy(
     """
     frontend = frontend_for(inputs, "inputs")
     if not hasattr(frontend, "linear_softmax_cross_entropy"):
-        raise type_error("inputs", "a NumPy array or a PyTorch tensor", type(inputs).__name__, "Make the logits.")
+        raise type_error("inputs", "an array of NumPy, PyTorch or JAX", type(inputs).__name__, "Make the logits.")
     return frontend.linear_softmax_cross_entropy(
         inputs,
         weight,
