@@ -136,16 +136,20 @@ struct PreparedActivation {
 
   void log_softmax(uintptr_t logits, uintptr_t into) const { xent::kernels().log_softmax(at(logits), placed(into)); }
 
-  // Of a row with +inf the kernels' statistics are NaN; its sum is known.
-  void logsumexp(uintptr_t logits, uintptr_t into) const {
+  // Of a row with +inf the kernels' statistics are NaN; its sum is known. Returns whether there is one.
+  bool logsumexp(uintptr_t logits, uintptr_t into) const {
     const size_t n = size_t(problem.rows());
     std::vector<double> max(n), log_sum(n);
     xent::Statistics s;
     s.max = max.data();
     s.log_sum = log_sum.data();
     xent::kernels().softmax(at(logits), xent::Coefficients{}, s, xent::Array{});
-    for (size_t r = 0; r < n; ++r)
+    bool infinite = false;
+    for (size_t r = 0; r < n; ++r) {
       results.put(into, i64(r), max[r] == INFINITY ? max[r] : max[r] + log_sum[r]);
+      infinite |= max[r] == INFINITY;
+    }
+    return infinite;
   }
 
  private:
@@ -250,7 +254,8 @@ void add_prepared(nb::module_& m) {
           "problem"_a, "out"_a)
       .def("softmax", &PreparedActivation::softmax, "logits"_a, "out"_a)
       .def("log_softmax", &PreparedActivation::log_softmax, "logits"_a, "out"_a)
-      .def("logsumexp", &PreparedActivation::logsumexp, "logits"_a, "out"_a, "Writes floats, or doubles for double logits.");
+      .def("logsumexp", &PreparedActivation::logsumexp, "logits"_a, "out"_a,
+           "Writes floats, or doubles for double logits. Returns whether one is infinite.");
 
   nb::class_<PreparedElementwise>(m, "PreparedElementwise", "One loss: its problem, with addresses of 0, and its reduction.")
       .def(

@@ -35,9 +35,9 @@ class LogSumExp(PlainFunction):
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, axis: int) -> Tensor:
-        lse = _logsumexp(logits, axis)
         ctx.save_for_backward(logits)
-        ctx.axis, ctx.infinite = axis, bool((lse == math.inf).any())
+        ctx.axis = axis
+        lse, ctx.infinite = _logsumexp(logits, axis)
         return lse
 
     @staticmethod
@@ -52,18 +52,19 @@ class LogSumExp(PlainFunction):
         return p.mul_(upstream.unsqueeze(ctx.axis)), None
 
 
-def _logsumexp(logits: Tensor, axis: int) -> Tensor:
+def _logsumexp(logits: Tensor, axis: int) -> tuple[Tensor, bool]:
+    """The result, and whether any of it is +inf."""
     batch = logits.shape[:axis] + logits.shape[axis + 1 :]
     ready = _ready(logits, axis)
     if ready is not None:
         lse = logits.new_empty(batch, dtype=torch.promote_types(logits.dtype, torch.float32))
-        ready.logsumexp(logits.data_ptr(), lse.data_ptr())
-        return lse.to(logits.dtype)
+        infinite = ready.logsumexp(logits.data_ptr(), lse.data_ptr())
+        return lse.to(logits.dtype), infinite
     out = SoftmaxRows(memory(logits, axis)).run(RowCoefficients(l=1.0), rows=True)
     lse = torch.from_numpy(out.loss.reshape(batch)).to(logits.dtype)
     if lse.isnan().any():  # the kernels make NaN of +inf, whose sum is known here
         lse = torch.where(lse.isnan() & (logits.amax(axis) == math.inf), math.inf, lse)
-    return lse
+    return lse, bool((lse == math.inf).any())
 
 
 def _softmax(logits: Tensor, axis: int) -> Tensor:

@@ -278,13 +278,15 @@ class ElementwiseCrossEntropy(PlainFunction):
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> Any:
         gradient, ctx.gradient = ctx.gradient, None
+        transformed = is_transformed((upstream,))
+        factor = None if gradient is None or transformed else float(upstream)
+        if factor == 1.0:
+            return gradient, None
         logits = kept(ctx, ctx.call.tensors, gradient)
-        if is_transformed((upstream,)):
+        if transformed:
             return *by_reference(lambda x: (ctx.call.reference(x),), (as_saved(ctx, logits),), (upstream,)), None
-        if gradient is not None:
-            factor = float(upstream)
-            if factor == 1.0 or logits is None:
-                return gradient if factor == 1.0 else gradient.mul_(factor), None
+        if logits is None and factor is not None and gradient is not None:
+            return gradient.mul_(factor), None
         return ctx.call.vjp(as_saved(ctx, logits), upstream, gradient), None
 
 

@@ -81,14 +81,18 @@ class SoftmaxCrossEntropy(PlainFunction):
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor | None) -> Any:
         gradient, ctx.gradient = ctx.gradient, None
-        logits = kept(ctx, ctx.call.tensors, gradient)
-        if is_transformed(upstream):
-            return *by_reference(ctx.call.reference, (as_saved(ctx, logits),), upstream), None
+        transformed = is_transformed(upstream)
         alone = len(upstream) == 1 or (upstream[1] is None and upstream[2] is None)
-        if gradient is not None and alone and upstream[0] is not None:
+        factor = None
+        if gradient is not None and alone and upstream[0] is not None and not transformed:
             factor = float(upstream[0])
-            if factor == 1.0 or logits is None:
-                return gradient if factor == 1.0 else gradient.mul_(factor), None
+            if factor == 1.0:
+                return gradient, None
+        logits = kept(ctx, ctx.call.tensors, gradient)
+        if transformed:
+            return *by_reference(ctx.call.reference, (as_saved(ctx, logits),), upstream), None
+        if logits is None and factor is not None and gradient is not None:
+            return gradient.mul_(factor), None
         return ctx.call.vjp(as_saved(ctx, logits), upstream, gradient), None
 
 
