@@ -185,6 +185,29 @@ def test_gradients_reach_positive_weights() -> None:
     np.testing.assert_allclose(jax.jit(jax.grad(loss))(WEIGHT), expected.numpy(), rtol=1e-5)
 
 
+@pytest.mark.parametrize("wrap", [lambda f: f, jax.checkpoint, jax.jit], ids=["plain", "checkpoint", "jit"])
+@pytest.mark.parametrize("loss", [xent.softmax_cross_entropy, xent.sigmoid_cross_entropy, xent.focal_cross_entropy])
+def test_second_derivatives_of_loops(loss: Callable[..., Any], wrap: Callable[..., Any]) -> None:
+    """Where JAX drops what a custom_jvp says."""
+    x = jnp.asarray(RNG.normal(size=(2, 3, 4)), jnp.float32)
+    labels: Any = jnp.asarray([[0, 1, 2], [3, 1, 1]])
+    if loss is xent.sigmoid_cross_entropy:
+        labels = (x > 0).astype(jnp.float32)
+
+    def looped(x: Any) -> Any:
+        return jax.lax.map(wrap(lambda some: loss(*some)), (x, labels)).sum()
+
+    def unrolled(x: Any) -> Any:
+        return sum(loss(x[i], labels[i]) for i in range(2))
+
+    expected = jax.hessian(unrolled)(x)
+    for derivative in (jax.hessian(looped), jax.jit(jax.hessian(looped)), jax.jacrev(jax.grad(looped))):
+        np.testing.assert_allclose(derivative(x), expected, rtol=1e-4, atol=1e-6)
+    per_row = jax.vmap(jax.hessian(lambda row, y: loss(row[None], y[None])))(x[0], labels[0])
+    assert per_row.shape == (3, 4, 4)
+    assert jnp.isfinite(per_row).all()
+
+
 def test_scan_and_checkpoint() -> None:
     def summed(x: Any) -> Any:
         def step(total: Any, row: Any) -> tuple[Any, None]:

@@ -17,6 +17,7 @@ import numpy as np
 from jax.custom_derivatives import SymbolicZero
 
 from .arrays import alike, compilable, is_readable, is_traced
+from .opaque import opaque
 
 Arrays = dict[str, Any]
 Outputs = tuple[Any, ...]
@@ -64,11 +65,13 @@ def _run(call: Call, arrays: Arrays, slopes: bool) -> tuple[Outputs, Outputs]:
         return call.on_memory({**arrays, **call.constants}, slopes)
     if not call.custom_call() or not any(is_traced(x) for x in values):
         return _reference(call, arrays, slopes)
-    return jax.lax.platform_dependent(  # type: ignore[no-any-return]
-        arrays,
-        cpu=lambda a: call.on_xla(a, slopes),
-        default=lambda a: _reference(call, a, slopes),
-    )
+
+    def run(a: Arrays) -> tuple[Outputs, Outputs]:
+        return jax.lax.platform_dependent(  # type: ignore[no-any-return]
+            a, cpu=lambda a: call.on_xla(a, slopes), default=lambda a: _reference(call, a, slopes)
+        )
+
+    return opaque(run, lambda a: _reference(call, a, slopes), arrays)  # type: ignore[no-any-return]
 
 
 def evaluate(call: Call, arrays: Arrays) -> Outputs:

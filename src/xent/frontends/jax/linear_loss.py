@@ -1,8 +1,8 @@
 """Cross-entropy of a projection, on JAX's arrays: a loop over chunks of rows, compiled as one program.
 
 A chunk's logits are made, go through the dense loss, and are made again for the backward pass (`jax.checkpoint`), so
-that the program holds no others. JAX differentiates and transforms the loop like any other, but only once: JAX forgets
-in loops how a kernel is differentiated twice. A batch of one chunk is no loop.
+that the program holds no others. JAX differentiates and transforms the loop like any other. A batch of one chunk is no
+loop.
 """
 
 from __future__ import annotations
