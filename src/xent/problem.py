@@ -300,6 +300,13 @@ def check_projection(inputs: Shape, weight: Shape, bias: Shape | None) -> None:
         raise value_error("bias", f"shape ({weight[0]},): one number a class", f"shape {bias}", "Reshape it.")
 
 
+def check_one_dtype(inputs: str, head: dict[str, str]) -> None:
+    """The arrays of a head, by name, have the dtype of the inputs: products of two dtypes are nobody's wish."""
+    for name, dtype in head.items():
+        if dtype != inputs:
+            raise type_error(name, f"the dtype of inputs, {inputs}", dtype, "Convert one of them.")
+
+
 def check_low_rank(weight: Shape, down: Shape, up: Shape) -> None:
     """An update up·down of a weight, [C, r]·[r, D]."""
     if len(down) != 2 or down[1] != weight[1]:

@@ -81,8 +81,8 @@ class Resolved(NamedTuple):
     first_bad: int  # the first row whose label is out of range, or -1
 
 
-# What a prepared loss returns, besides the place of a bad label.
-FINE, BAD_WEIGHT = -1, -2
+# What a prepared loss returns where a weight is none; else the place of a bad label, or -1.
+BAD_WEIGHT = -2
 
 
 def ordered_sum(numbers: NDArray[np.float64]) -> float:

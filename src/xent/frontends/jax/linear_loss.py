@@ -15,7 +15,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ...errors import type_error
 from ...heads import LowRank
 from ...labels import Positives, TopK, refuse
 from ...losses.labels import check_index
@@ -26,6 +25,7 @@ from ...plan import linear_rows
 from ...problem import (
     check_class_weight,
     check_low_rank,
+    check_one_dtype,
     check_projection,
     check_sample_weight,
     softmax_problem,
@@ -56,9 +56,7 @@ def linear_softmax_cross_entropy(
     check_projection(x.shape, w.shape, heads["bias"].shape if "bias" in heads else None)
     if head.down is not None:
         check_low_rank(w.shape, heads["weight.down"].shape, heads["weight.up"].shape)
-    for name, array in heads.items():
-        if array.dtype != x.dtype:
-            raise type_error(name, f"the dtype of inputs, {x.dtype}", str(array.dtype), "Convert one of them.")
+    check_one_dtype(str(x.dtype), {name: str(array.dtype) for name, array in heads.items()})
     topk = isinstance(labels, TopK)
     given = [("labels.indices", labels.indices), ("labels.values", labels.values)] if topk else [("labels", labels)]
     targets = [as_array(name, y) for name, y in given]

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import type_error
 from ...heads import LowRank
 from ...kernels.native import Memory, pooled
 from ...labels import Positives, TopK, refuse
@@ -14,7 +13,7 @@ from ...losses.linear import LinearSoftmax
 from ...losses.softmax import RowTargets, Stats
 from ...options import SoftmaxOptions
 from ...plan import linear_rows
-from ...problem import check_low_rank, check_projection, softmax_problem
+from ...problem import check_low_rank, check_one_dtype, check_projection, softmax_problem
 from . import gradients
 from .arrays import Array, as_array, memory
 from .softmax_loss import flat_labels
@@ -114,9 +113,7 @@ def linear_softmax_cross_entropy(
         down, up = as_array("weight.down", head.down), as_array("weight.up", head.up)
         check_low_rank(w.shape, down.shape, up.shape)
         named += [("weight.down", down), ("weight.up", up)]
-    for name, array in named:
-        if array is not None and array.dtype != x.dtype:
-            raise type_error(name, f"the dtype of inputs, {x.dtype}", str(array.dtype), "Convert one of them.")
+    check_one_dtype(x.dtype.name, {name: array.dtype.name for name, array in named if array is not None})
     target: Any = (
         TopK(as_array("labels.indices", labels.indices), as_array("labels.values", labels.values))
         if isinstance(labels, TopK)

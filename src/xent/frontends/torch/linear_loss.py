@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...errors import type_error
 from ...heads import LowRank
 from ...kernels.native import Memory, pooled
 from ...labels import Positives, TopK, refuse
@@ -23,6 +22,7 @@ from ...problem import (
     SoftmaxProblem,
     check_class_weight,
     check_low_rank,
+    check_one_dtype,
     check_projection,
     check_sample_weight,
     softmax_problem,
@@ -51,9 +51,7 @@ Tensors = tuple[Any, ...]  # x and W of each product that makes the logits, and 
 class _Products:
     """The matrix products of logits `Σ xᵢ·Wᵢᵀ + b` and of their gradients, with float32 sums for half precision."""
 
-    def __init__(
-        self, tensors: Tensors, wanted: tuple[bool, ...], chunk: int, apart: bool, soft: Tensor | None
-    ) -> None:
+    def __init__(self, tensors: Tensors, wanted: tuple[bool, ...], chunk: int, apart: bool, soft: Any) -> None:
         """`tensors`: x and W of each pair, and last the bias. `apart`: gradients do not go over the logits."""
         *pairs, self._bias = tensors
         self._inputs, self._weights = pairs[::2], pairs[1::2]
@@ -91,7 +89,6 @@ class _Products:
         return _place(self._gradient[: stop - start])
 
     def soft_labels(self, start: int, stop: int) -> Memory:
-        assert self._soft is not None
         return memory(self._soft[start:stop], 1)
 
     def add(self, start: int, stop: int) -> None:
@@ -203,7 +200,6 @@ class _SoftmaxCall:
     def sweep(self, tensors: Tensors, wanted: tuple[bool, ...], apart: bool) -> Any:
         """The products and the loss on them."""
         x = tensors[0]
-        assert x is not None
         apart = apart or self.options.softcap is not None
         each = x.itemsize * (2 if apart and any(wanted) else 1)
         chunk = linear_rows(self.problem.rows, self.problem.classes * each, self.budget)
@@ -361,8 +357,7 @@ class _SigmoidCall:
         return (torch.scalar_tensor(total, dtype=dtype, device="cpu") if each is None else each,), gradients
 
     def vjp(self, tensors: Tensors, wanted: tuple[bool, ...], upstream: tuple[Tensor | None, ...]) -> list[Any]:
-        (g,) = upstream
-        assert g is not None
+        g: Any = upstream[0]
 
         def one(call: Any, start: int, stop: int) -> Tensor:
             some = g if g.ndim == 0 else g.reshape(-1, self.classes)[start:stop]
@@ -398,10 +393,7 @@ def _checked(inputs: Tensor, weight: Any, bias: Any) -> Tensors:
         inputs, w = inputs.to(dtype), w.to(dtype)
         b, down, up = (t if t is None else t.to(dtype) for t in (b, down, up))
     else:
-        for name, tensor in named:
-            if tensor is not None and tensor.dtype != inputs.dtype:
-                remedy = "Convert one of them."
-                raise type_error(name, f"the dtype of inputs, {dtype_name(inputs)}", dtype_name(tensor), remedy)
+        check_one_dtype(dtype_name(inputs), {name: dtype_name(t) for name, t in named if t is not None})
     x = inputs.reshape(-1, inputs.shape[-1])
     if down is None:
         return x, w, b
