@@ -5,6 +5,8 @@
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 
+#include <algorithm>
+
 #include "prepared.h"
 #include "xent.h"
 #ifdef XENT_XLA
@@ -90,6 +92,26 @@ NB_MODULE(_native, m) {
           "entropy"_a, "argmax"_a, "mass"_a,
           "The sum of the losses; per-row results and the gradient into the addresses that are not 0. Each coefficient is a "
           "number, or one a row where its address is not 0.")
+      .def(
+          "collect",
+          [](const Softmax& s, i64 first, bool entropy, uintptr_t rows) {
+            nb::gil_scoped_release release;
+            xent::kernels().softmax_collect(s, first, entropy, pointer<xent::Partial>(rows));
+          },
+          "first"_a, "entropy"_a, "rows"_a, "Adds these classes, from number `first` on, to what was seen of the rows.")
+      .def(
+          "apply",
+          [](const Softmax& s, i64 first, uintptr_t rows, double b, uintptr_t b_rows, double c, uintptr_t c_rows,
+             double l, uintptr_t l_rows, double zeta, uintptr_t zeta_rows, double h, uintptr_t h_rows, double scale,
+             uintptr_t gradient, int dtype, i64 so, i64 sc, i64 si) {
+            nb::gil_scoped_release release;
+            const xent::Coefficients k{per_row(b, b_rows), per_row(c, c_rows),       per_row(l, l_rows),
+                                       per_row(zeta, zeta_rows), per_row(h, h_rows), scale};
+            xent::kernels().softmax_apply(s, k, first, pointer<xent::Partial>(rows), array(gradient, dtype, so, sc, si));
+          },
+          "first"_a, "rows"_a, "b"_a, "b_rows"_a, "c"_a, "c_rows"_a, "l"_a, "l_rows"_a, "zeta"_a, "zeta_rows"_a, "h"_a,
+          "h_rows"_a, "scale"_a, "gradient"_a, "dtype"_a, "outer_stride"_a, "class_stride"_a, "inner_stride"_a,
+          "The gradient to these classes, from number `first` on, of rows all of whose classes were seen.")
       .def(
           "log_softmax",
           [](const Softmax& s, uintptr_t out, int dtype, i64 so, i64 sc, i64 si) {
@@ -180,6 +202,27 @@ NB_MODULE(_native, m) {
           "scale"_a, "loss"_a, "loss_dtype"_a, "loss_outer"_a, "loss_class"_a, "loss_inner"_a, "gradient"_a, "dtype"_a,
           "outer_stride"_a, "class_stride"_a, "inner_stride"_a,
           "(sum of the losses, whether a label was bad); each loss and the gradient into the addresses that are not 0.");
+
+  m.attr("PARTIAL_BYTES") = sizeof(xent::Partial);
+  m.def(
+      "partials",
+      [](uintptr_t rows, i64 n) { std::fill_n(pointer<xent::Partial>(rows), n, xent::Partial()); },
+      "rows"_a, "n"_a, "Rows of which nothing was seen yet.");
+  m.def(
+      "conclude",
+      [](uintptr_t rows, i64 n, double b, uintptr_t b_rows, double c, uintptr_t c_rows, double l, uintptr_t l_rows,
+         double zeta, uintptr_t zeta_rows, double h, uintptr_t h_rows, double scale, uintptr_t loss, uintptr_t max,
+         uintptr_t log_sum, uintptr_t entropy, uintptr_t argmax, uintptr_t mass) {
+        nb::gil_scoped_release release;
+        const xent::Coefficients k{per_row(b, b_rows), per_row(c, c_rows),       per_row(l, l_rows),
+                                   per_row(zeta, zeta_rows), per_row(h, h_rows), scale};
+        const xent::Statistics out{pointer<double>(max), pointer<double>(log_sum), pointer<double>(entropy),
+                                   pointer<double>(loss), pointer<double>(mass), pointer<i64>(argmax)};
+        return xent::kernels().softmax_conclude(pointer<xent::Partial>(rows), n, k, out);
+      },
+      "rows"_a, "n"_a, "b"_a, "b_rows"_a, "c"_a, "c_rows"_a, "l"_a, "l_rows"_a, "zeta"_a, "zeta_rows"_a, "h"_a,
+      "h_rows"_a, "scale"_a, "loss"_a, "max"_a, "log_sum"_a, "entropy"_a, "argmax"_a, "mass"_a,
+      "As Softmax.run, for rows all of whose classes were seen.");
 
   add_prepared(m);
 

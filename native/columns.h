@@ -368,7 +368,7 @@ class Columns {
       row.mass = a.mass[j];
       row.u = a.u[j] + row.mass * row.log_sum;
     }
-    add_topk(p_, r, row, logit);
+    add_topk(p_, r, row.max, row.log_sum, row, logit);
     if (argmax_) {
       row.argmax = 0;
       while (row.argmax + 1 < p_.classes && logit(row.argmax) != row.max) ++row.argmax;

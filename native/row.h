@@ -60,6 +60,38 @@ struct Row {
   }
 };
 
+// A row all of whose classes were seen.
+XENT_INLINE Row finished(const Partial& p) {
+  Row row;
+  row.max = p.max == -INFINITY ? 0.0 : p.max;
+  row.rest = p.rest;
+  row.log_sum = log1p(p.rest);
+  row.z_label = p.z_label;
+  row.mass = p.mass;
+  row.u = p.u + p.mass * row.log_sum;
+  row.entropy = row.log_sum + p.spread / (1 + p.rest);
+  row.argmax = p.argmax;
+  return row;
+}
+
+// Adds what later classes amount to. Only the sum with the smaller maximum is scaled, so that a leader's term stays 1.
+inline void absorb(Partial& seen, const Partial& more) {
+  const bool rises = more.max > seen.max, level = more.max == seen.max;
+  const Partial &high = rises ? more : seen, &low = rises ? seen : more;
+  const double below = level ? 0.0 : low.max - high.max, scale = exp(below), total = 1 + low.rest;
+  Partial sum = high;
+  if (level)
+    sum.rest += total;
+  else if (total != 0)
+    sum.rest += scale * total;
+  if (total != 0) sum.spread += scale * (low.spread - below * total);
+  sum.mass += low.mass;
+  sum.u += low.u + (low.mass == 0 ? 0.0 : low.mass * -below);
+  sum.z_label = seen.z_label + more.z_label;
+  if (level && seen.argmax >= 0) sum.argmax = seen.argmax;
+  seen = sum;
+}
+
 // What turns the exponentials of a row into its gradient, all·p - c·w - b·[k = label], with p = e^(z-max)/(1 + rest).
 struct RowGradient {
   double b, c, h, measure, other, all, inverse, leader_gap, max, surprise;
@@ -99,15 +131,16 @@ inline double topk_measure(const Softmax& p, i64 row, i64 j) {
   return (p.class_weight ? p.class_weight[k] : 1.0) * p.alpha * p.topk_value[row * p.topk + j];
 }
 
-// Adds the top-k targets of a row to its statistics; logit(k) gives z_k.
-template <class Logit>
-XENT_INLINE void add_topk(const Softmax& p, i64 r, Row& row, Logit logit) {
+// Adds the top-k targets of a row to its u, relative to `max` and `log_sum`, and to its mass; logit(k) gives z_k.
+template <class Sums, class Logit>
+XENT_INLINE void add_topk(const Softmax& p, i64 r, double max, double log_sum, Sums& row, Logit logit) {
   if (!p.topk_index) return;
   for (i64 j = 0; j < p.topk; ++j) {
-    const double w = topk_measure(p, r, j);
+    const i64 k = p.topk_index[r * p.topk + j];
+    const double w = k < 0 ? 0.0 : topk_measure(p, r, j);
     if (w == 0) continue;
     row.mass += w;
-    row.u += w * ((row.max - logit(p.topk_index[r * p.topk + j])) + row.log_sum);
+    row.u += w * ((max - logit(k)) + log_sum);
   }
 }
 
@@ -115,13 +148,13 @@ XENT_INLINE void add_topk(const Softmax& p, i64 r, Row& row, Logit logit) {
 // targets, which the sweep over all classes leaves out, and the leader of a dense target. soft(k) gives t_k.
 template <class Soft, class Entry>
 XENT_INLINE void special_entries(const Softmax& p, i64 r, const Row& row, Soft soft, Entry entry) {
-  if (p.index) entry(p.index[r], measure_at(p, 0.0, p.index[r]));
+  if (p.index && p.index[r] >= 0) entry(p.index[r], measure_at(p, 0.0, p.index[r]));
   if (p.topk_index)
     for (i64 j = 0; j < p.topk; ++j) {
       const i64 k = p.topk_index[r * p.topk + j];
-      entry(k, measure_at(p, 0.0, k) + topk_measure(p, r, j));
+      if (k >= 0) entry(k, measure_at(p, 0.0, k) + topk_measure(p, r, j));
     }
-  if (p.dense) entry(row.argmax, measure_at(p, soft(row.argmax), row.argmax));
+  if (p.dense && row.argmax >= 0) entry(row.argmax, measure_at(p, soft(row.argmax), row.argmax));
 }
 
 // z of one logit, by the very functions that transform whole blocks.

@@ -49,13 +49,27 @@ class Rows {
     return ordered_sum(sums, groups);
   }
 
+  void collect(i64 first, bool entropy, Partial* seen) {
+    entropy_ = entropy;
+    parallel(p_.rows(), 1 + 16384 / p_.classes, [&](i64 begin, i64 end) {
+      for (i64 r = begin; r < end; ++r) absorb(seen[r], part(r, first));
+    });
+  }
+
+  // The gradient to these classes, from number `first` on, of rows all of whose classes were seen.
+  void apply(i64 first, const Partial* seen) {
+    first_ = first;
+    seen_ = seen;
+    run();
+  }
+
   void log_softmax() {
     parallel(p_.rows(), 1 + 16384 / p_.classes, [&](i64 begin, i64 end) {
       for (i64 r = begin; r < end; ++r) {
         const Place at = place(r);
         Block* parts = static_cast<Block*>(scratch(1, blocks_ * i64(sizeof(Block))));
         for (i64 i = 0; i < blocks_; ++i) sweep(at, i, parts[i], nullptr);
-        const Row row = merge(parts);
+        const Row row = finished(merge(parts));
         T* out = static_cast<T*>(scratch(4, block * i64(sizeof(T))));
         for (i64 i = 0; i < blocks_; ++i) {
           const T* z = logits(at, i);
@@ -127,12 +141,12 @@ class Rows {
     part.measure = base_measure() ? block_measure<T>(z, n, shift, measure(at, i)) : MeasureSum{0, 0};
   }
 
-  Row merge(const Block* parts) const {
-    Row row;
+  Partial merge(const Block* parts) const {
+    Partial row;
     T top = T(-INFINITY);
     for (i64 i = 0; i < blocks_; ++i) top = parts[i].range.max > top ? parts[i].range.max : top;
     const double m = Range<T>{top, top}.shift();
-    double leaders = 0, rest = 0, total_entropy = 0;
+    double leaders = 0, rest = 0;
     for (i64 i = 0; i < blocks_; ++i) {
       const Block& part = parts[i];
       const double below = part.range.shift() - m;  // <= 0, but for blocks of -inf, whose sums are 0
@@ -147,13 +161,29 @@ class Rows {
         row.mass += part.measure.mass;
         row.u += part.measure.u + (part.measure.mass == 0 ? 0.0 : part.measure.mass * -below);
       }
-      if (entropy_ && part.sum.total() != 0) total_entropy += exp(below) * (part.entropy - below * part.sum.total());
+      if (entropy_ && part.sum.total() != 0) row.spread += exp(below) * (part.entropy - below * part.sum.total());
     }
-    row.max = m;
+    row.max = double(top);
     row.rest = rest + (leaders - 1);  // -1 for a row of -inf alone: lse is -inf, p is 0/0
-    row.log_sum = log1p(row.rest);
-    if (entropy_) row.entropy = row.log_sum + total_entropy / (1 + row.rest);
-    row.u += row.mass * row.log_sum;
+    return row;
+  }
+
+  // What the classes at hand amount to.
+  Partial part(i64 r, i64 first) const {
+    const i64 label = p_.index ? p_.index[r] : elsewhere;
+    Partial row;
+    if (label == skip_row) return row;
+    if (label == invalid_row) {
+      row.max = row.rest = row.z_label = row.spread = NAN;
+      return row;
+    }
+    const Place at = place(r);
+    Block* parts = static_cast<Block*>(scratch(1, blocks_ * i64(sizeof(Block))));
+    for (i64 i = 0; i < blocks_; ++i) sweep(at, i, parts[i], nullptr);
+    row = merge(parts);
+    if (label >= 0) row.z_label = one(at, label);
+    add_topk(p_, r, Range<T>{T(row.max), T(row.max)}.shift(), 0.0, row, [&](i64 c) { return double(one(at, c)); });
+    row.argmax = first + find(at, parts, T(row.max));
     return row;
   }
 
@@ -161,7 +191,7 @@ class Rows {
     const i64 label = p_.index ? p_.index[r] : 0;
     const RowCoefficients k(k_, r);
     const Place at = place(r);
-    if (label < 0 || (k.nothing() && !any(s_))) {
+    if (label == skip_row || label == invalid_row || (k.nothing() && !any(s_))) {
       const double value = label == invalid_row ? NAN : 0.0;
       Row none;
       none.max = none.log_sum = none.entropy = value;
@@ -178,10 +208,7 @@ class Rows {
       for (i64 i = begin; i < end; ++i) sweep(at, i, parts[i], kept ? kept + i * block : nullptr);
     };
     split ? parallel(blocks_, 4, sweep_all) : sweep_all(0, blocks_);
-    Row row = merge(parts);
-    if (p_.index) row.z_label = one(at, label);
-    add_topk(p_, r, row, [&](i64 c) { return double(one(at, c)); });
-    if (argmax_) row.argmax = find(at, parts, T(row.max));
+    const Row row = seen_ ? known(r) : whole(at, r, parts);
     const double loss = row.loss(k);
     row.put(s_, r, loss);
     if (g_ && k.nothing()) {
@@ -205,6 +232,22 @@ class Rows {
       for (i64 i = 0; i < n_entries; ++i) write(g_, at.g + entries[i].k, 1, 1, &entries[i].value);
     }
     return loss;
+  }
+
+  Row whole(const Place& at, i64 r, const Block* parts) const {
+    Row row = finished(merge(parts));
+    if (p_.index) row.z_label = one(at, p_.index[r]);
+    add_topk(p_, r, row.max, row.log_sum, row, [&](i64 c) { return double(one(at, c)); });
+    if (argmax_) row.argmax = find(at, parts, T(row.max));
+    return row;
+  }
+
+  // With the leader's number among the classes at hand, or -1.
+  Row known(i64 r) const {
+    Row row = finished(seen_[r]);
+    row.argmax -= first_;
+    if (row.argmax >= p_.classes) row.argmax = -1;
+    return row;
   }
 
   T element(const Array& a, i64 offset) const {
@@ -252,6 +295,8 @@ class Rows {
   const Statistics& s_;
   const Array& g_;
   const T* v_ = nullptr;
+  const Partial* seen_ = nullptr;  // of whole rows, where only a part of their classes is at hand
+  i64 first_ = 0;                  // number of the first class at hand
   double slope_ = 1;  // dz/dx, but for the soft cap
   i64 blocks_ = 0;
   bool transformed_ = false, entropy_ = false, argmax_ = false, keep_ = false, streamed_ = false;

@@ -34,6 +34,29 @@ inline double softmax(const Softmax& p, const Coefficients& k, const Statistics&
   });
 }
 
+// In parts: rows whose classes lie side by side, as those of the matrices that linear losses make.
+inline void softmax_collect(const Softmax& p, i64 first, bool entropy, Partial* rows) {
+  if (p.classes == 0) return;
+  with_compute_type(p.logits.dtype, [&](auto type) {
+    Rows<decltype(type)>(p, {}, {}, {}).collect(first, entropy, rows);
+  });
+}
+
+inline double softmax_conclude(const Partial* rows, i64 n, const Coefficients& k, const Statistics& s) {
+  double* losses = s.loss ? s.loss : static_cast<double*>(scratch(6, n * 8));
+  for (i64 r = 0; r < n; ++r) {
+    const Row row = finished(rows[r]);
+    losses[r] = row.loss(RowCoefficients(k, r));
+    row.put(s, r, losses[r]);
+  }
+  return ordered_sum(losses, n);
+}
+
+inline void softmax_apply(const Softmax& p, const Coefficients& k, i64 first, const Partial* rows, const Array& g) {
+  if (p.rows() == 0 || p.classes == 0) return;
+  with_compute_type(p.logits.dtype, [&](auto type) { Rows<decltype(type)>(p, k, {}, g).apply(first, rows); });
+}
+
 inline void log_softmax(const Softmax& p, const Array& out) {
   if (p.rows() == 0) return;
   with_compute_type(p.logits.dtype, [&](auto type) {

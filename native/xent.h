@@ -1,6 +1,7 @@
 // The interface of the kernels: plain structs over addresses, no Python and no framework.
 #pragma once
 
+#include <math.h>
 #include <stdint.h>
 
 namespace xent {
@@ -30,6 +31,7 @@ struct PerRow {
 // Entries of `index` that are not classes.
 constexpr i64 skip_row = -1;     // never read; zero everywhere
 constexpr i64 invalid_row = -2;  // a label out of range: NaN everywhere
+constexpr i64 elsewhere = -3;    // the label is not among the classes at hand, which are a part of the row's
 
 // Softmax rows and their target. Row o·inner + i has logits x(o, ·, i); z = softcap·tanh(x / softcap) / temperature, or
 // x / temperature where softcap is 0. The target is one class (`index`), a measure w_k = v_k·(alpha·t_k + beta), or both.
@@ -37,10 +39,10 @@ struct Softmax {
   i64 outer = 0, classes = 0, inner = 0;
   Array logits;
   double temperature = 1, softcap = 0;
-  const i64* index = nullptr;  // [rows]: class, skip_row or invalid_row
+  const i64* index = nullptr;  // [rows]: class, skip_row, invalid_row or elsewhere
   bool measure = false;
   Array dense;                         // t as an array
-  const i64* topk_index = nullptr;     // t as k classes a row, [rows, k]
+  const i64* topk_index = nullptr;     // t as k classes a row, [rows, k]; negative where they are not at hand
   const double* topk_value = nullptr;  // and their mass
   i64 topk = 0;
   const double* class_weight = nullptr;  // v, [classes]; null for ones
@@ -59,6 +61,15 @@ struct Coefficients {
 struct Statistics {
   double *max = nullptr, *log_sum = nullptr, *entropy = nullptr, *loss = nullptr, *mass = nullptr;
   i64* argmax = nullptr;
+};
+
+// What the classes of a row that were seen so far amount to, for rows whose classes are never all there at once.
+struct Partial {
+  double max = -INFINITY, rest = -1;  // of z; Σ e^(z-max) - 1
+  double z_label = 0;                 // once the label was seen
+  double u = 0, mass = 0;             // Σ w_k·(max - z_k), Σ w_k
+  double spread = 0;                  // Σ e^(z-max)·(max - z), where it is asked for
+  i64 argmax = -1;
 };
 
 // A loss of single numbers x(o, k, i), each with a label y; alpha·y + beta of the label is positive.
@@ -95,6 +106,11 @@ struct Kernels {
   // Statistics and the sum of the losses over the rows; where `gradient` has data, the gradient in the same pass. With
   // the coefficients times an upstream gradient it is the vector-Jacobian product of any of the statistics.
   double (*softmax)(const Softmax&, const Coefficients&, const Statistics&, const Array& gradient);
+  // The same in parts. Adds the classes at hand, from number `first` on, to what was seen of the rows; makes the loss
+  // and the statistics of whole rows; and the gradient to the classes at hand, given whole rows.
+  void (*softmax_collect)(const Softmax&, i64 first, bool entropy, Partial* rows);
+  double (*softmax_conclude)(const Partial* rows, i64 n, const Coefficients&, const Statistics&);
+  void (*softmax_apply)(const Softmax&, const Coefficients&, i64 first, const Partial* rows, const Array& gradient);
   // z - lse.
   void (*log_softmax)(const Softmax&, const Array& out);
   // Σ_k w_k per row, without touching the logits.

@@ -8,6 +8,6 @@
 namespace xent {
 namespace XENT_ISA {
 extern const Kernels table;
-const Kernels table = {XENT_NAME(XENT_ISA), softmax, log_softmax, softmax_mass, elementwise};
+const Kernels table = {XENT_NAME(XENT_ISA), softmax, softmax_collect, softmax_conclude, softmax_apply, log_softmax, softmax_mass, elementwise};
 }  // namespace XENT_ISA
 }  // namespace xent

@@ -50,16 +50,54 @@ def loss_plan(
     return Plan("native", False, "one upstream gradient a row: the gradient is made when they are known")
 
 
+class Blocks(NamedTuple):
+    """How many rows and classes of the logits of a linear loss exist at the same time."""
+
+    rows: int
+    classes: int
+
+
 # Of the logits of a linear loss: large enough for the products to run at full speed over the usual vocabularies.
 LINEAR_BUDGET = 40 << 20
+# With this many rows the products of a block run nearly as fast as with all of them.
+ENOUGH_ROWS = 128
+# With this many classes, too.
+ENOUGH_CLASSES = 2048
+# Fewer than these are not worth a product.
+LEAST_CLASSES = 128
+
+
+@remember
+def linear_blocks(rows: int, classes: int, number_bytes: int, budget: int | None, whole_rows: bool) -> Blocks:
+    """How many logits of a linear loss exist at the same time.
+
+    All of them where the budget holds them. Else some rows with all classes, which takes three products and reads the
+    whole weight once a block; or, where that would leave few rows, some classes of as many rows as fit.
+
+    Args:
+        number_bytes: what one logit takes, with every buffer of their size.
+        budget: bytes; None for `LINEAR_BUDGET`.
+        whole_rows: a loss needs all classes of a row, and would have to make its logits twice without them.
+
+    Raises:
+        ValueError: a budget that does not hold one row of the smallest block of classes.
+    """
+    held = (LINEAR_BUDGET if budget is None else budget) // number_bytes
+    least = min(classes, LEAST_CLASSES)
+    if held < least:
+        expected = f"at least {least * number_bytes} bytes, one row of {least} classes"
+        raise value_error("memory_budget", expected, repr(budget), "Raise it, or leave it out.")
+    if rows * classes <= held or classes == 0:
+        return Blocks(max(rows, 1), max(classes, 1))
+    if whole_rows and held // classes >= ENOUGH_ROWS:
+        return Blocks(_even(rows, held // classes), classes)
+    some = _even(rows, max(1, held // min(classes, ENOUGH_CLASSES)))
+    return Blocks(some, _even(classes, held // some))
 
 
 @remember
 def linear_rows(rows: int, row_bytes: int, budget: int | None) -> int:
-    """How many rows of logits of a linear loss exist at the same time.
-
-    As many as the budget holds, and chunks of equal size: a short last one would run slower for nothing. Each chunk
-    reads the whole weight, so the fewer the better.
+    """How many rows of logits exist at the same time where a compiled program needs all classes of a row.
 
     Args:
         row_bytes: what one row of logits takes, with every buffer of its size.
@@ -69,10 +107,13 @@ def linear_rows(rows: int, row_bytes: int, budget: int | None) -> int:
         ValueError: a budget that does not hold one row.
     """
     most = (LINEAR_BUDGET if budget is None else budget) // row_bytes
-    if most < 1:
-        if budget is not None:
-            remedy = "Raise it, or leave it out."
-            raise value_error("memory_budget", f"at least {row_bytes} bytes, one row of logits", repr(budget), remedy)
-        most = 1
-    chunks = -(-rows // most)
-    return max(1, -(-rows // max(chunks, 1)))
+    if most < 1 and budget is not None:
+        remedy = "Raise it, or leave it out."
+        raise value_error("memory_budget", f"at least {row_bytes} bytes, one row of logits", repr(budget), remedy)
+    return _even(rows, max(most, 1))
+
+
+def _even(count: int, most: int) -> int:
+    """The size of pieces of at most `most`, as equal as can be: a short last one would run slower for nothing."""
+    pieces = -(-count // most)
+    return max(1, -(-count // max(pieces, 1)))

@@ -7,6 +7,7 @@ serve all of them, and a repeated shape costs a cache lookup.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 from .caching import remember
@@ -289,30 +290,31 @@ def last_axis(logits: Shape) -> int:
     )
 
 
-def check_projection(inputs: Shape, weight: Shape, bias: Shape | None) -> None:
-    """Inputs [..., D], a weight [C, D] and a bias [C]."""
+def check_head(arrays: Mapping[str, tuple[Shape, str]]) -> None:
+    """What makes the logits of a linear loss: shapes and dtypes by the arguments' names.
+
+    Inputs [..., D], a weight [C, D], if any a bias [C] and an update up·down of the weight, [C, r]·[r, D].
+    """
+    inputs, dtype = arrays["inputs"]
+    weight = arrays["weight"][0]
     if not inputs:
         raise value_error("inputs", "at least one axis", "a scalar", "Pass the hidden states, [..., D].")
     if len(weight) != 2 or weight[1] != inputs[-1]:
         remedy = "Pass weight.T." if len(weight) == 2 and weight[0] == inputs[-1] else "The last axis of both is D."
         raise value_error("weight", f"shape (C, {inputs[-1]})", f"shape {weight}", remedy)
-    if bias is not None and bias != weight[:1]:
-        raise value_error("bias", f"shape ({weight[0]},): one number a class", f"shape {bias}", "Reshape it.")
-
-
-def check_one_dtype(inputs: str, head: dict[str, str]) -> None:
-    """The arrays of a head, by name, have the dtype of the inputs: products of two dtypes are nobody's wish."""
-    for name, dtype in head.items():
-        if dtype != inputs:
-            raise type_error(name, f"the dtype of inputs, {inputs}", dtype, "Convert one of them.")
-
-
-def check_low_rank(weight: Shape, down: Shape, up: Shape) -> None:
-    """An update up·down of a weight, [C, r]·[r, D]."""
-    if len(down) != 2 or down[1] != weight[1]:
-        raise value_error("weight.down", f"shape (r, {weight[1]})", f"shape {down}", "down is applied to the inputs.")
-    if up != (weight[0], down[0]):
-        raise value_error("weight.up", f"shape ({weight[0]}, {down[0]})", f"shape {up}", "up makes the logits.")
+    if "bias" in arrays and arrays["bias"][0] != weight[:1]:
+        got = f"shape {arrays['bias'][0]}"
+        raise value_error("bias", f"shape ({weight[0]},): one number a class", got, "Reshape it.")
+    if "weight.down" in arrays:
+        down, up = arrays["weight.down"][0], arrays["weight.up"][0]
+        if len(down) != 2 or down[1] != weight[1]:
+            remedy = "down is applied to the inputs."
+            raise value_error("weight.down", f"shape (r, {weight[1]})", f"shape {down}", remedy)
+        if up != (weight[0], down[0]):
+            raise value_error("weight.up", f"shape ({weight[0]}, {down[0]})", f"shape {up}", "up makes the logits.")
+    for name, (_, other) in arrays.items():
+        if other != dtype:  # products of two dtypes are nobody's wish
+            raise type_error(name, f"the dtype of inputs, {dtype}", other, "Convert one of them.")
 
 
 def check_same_shape(argument: str, shape: Shape, expected: Shape, of: str) -> None:

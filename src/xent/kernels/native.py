@@ -81,6 +81,10 @@ class Resolved(NamedTuple):
     first_bad: int  # the first row whose label is out of range, or -1
 
 
+# Where the label of a row is not among the classes at hand.
+ELSEWHERE = -3
+
+
 # What a prepared loss returns where a weight is none; else the place of a bad label, or -1.
 BAD_WEIGHT = -2
 
@@ -120,6 +124,11 @@ def _pair(value: PerRow) -> tuple[float, int]:
     return (value, 0) if isinstance(value, float) else (0.0, address(value))
 
 
+def _pairs(coefficients: RowCoefficients) -> tuple[Any, ...]:
+    b, c, l, zeta, h, scale = coefficients  # noqa: E741
+    return (*_pair(b), *_pair(c), *_pair(l), *_pair(zeta), *_pair(h), scale)
+
+
 _NOWHERE = (0, 0, 0, 0, 0)
 
 
@@ -132,6 +141,29 @@ class RowResults(NamedTuple):
     entropy: Any
     argmax: Any
     mass: Any = None
+
+
+class PartialRows:
+    """What was seen of rows whose classes are never all there at once."""
+
+    def __init__(self, rows: int) -> None:
+        self.rows = rows
+        self._state = np.empty((rows, _native.PARTIAL_BYTES // 8))
+        _native.partials(address(self._state), rows)
+
+    def at(self, row: int) -> int:
+        """The address of what was seen of a row and those after it."""
+        return address(self._state) + row * self._state.strides[0]
+
+    def conclude(self, coefficients: RowCoefficients, statistics: bool) -> RowResults:
+        """The loss of each row all of whose classes were seen, and lse, entropy and argmax if asked for."""
+        n = self.rows
+        loss = np.empty(n)
+        top, log_sum, entropy, argmax = (np.empty(n if statistics else 0, t) for t in (float, float, float, np.int64))
+        where = (address(a) if statistics else 0 for a in (top, log_sum, entropy, argmax))
+        total = _native.conclude(self.at(0), n, *_pairs(coefficients), address(loss), *where, 0)
+        stats = (top + log_sum, entropy, argmax) if statistics else (None, None, None)
+        return RowResults(total * coefficients.scale, loss, *stats)
 
 
 class SoftmaxRows:
@@ -186,8 +218,7 @@ class SoftmaxRows:
             gradient: where the gradient goes.
             rows: the loss of each row. statistics: lse, entropy and argmax of each row. mass: Σ_k w_k of each row.
         """
-        b, c, l, zeta, h, scale = coefficients  # noqa: E741
-        pairs = (*_pair(b), *_pair(c), *_pair(l), *_pair(zeta), *_pair(h), scale)
+        pairs, scale = _pairs(coefficients), coefficients.scale
         where = _NOWHERE if gradient is None else gradient.arguments()
         if not (rows or statistics or mass):
             return RowResults(self._native.run(*pairs, 0, *where, 0, 0, 0, 0, 0) * scale, None, None, None, None)
@@ -209,6 +240,14 @@ class SoftmaxRows:
             address(masses),
         )
         return RowResults(total * scale, loss, top + log_sum, entropy, argmax, masses)
+
+    def collect(self, seen: PartialRows, row: int, first: int, entropy: bool) -> None:
+        """Adds these classes, from number `first` on, to what was seen of the rows from number `row` on."""
+        self._native.collect(first, entropy, seen.at(row))
+
+    def apply(self, seen: PartialRows, row: int, first: int, coefficients: RowCoefficients, gradient: Memory) -> None:
+        """The gradient to these classes of rows all of whose classes were seen."""
+        self._native.apply(first, seen.at(row), *_pairs(coefficients), *gradient.arguments())
 
     def log_softmax(self, out: Memory) -> None:
         self._native.log_softmax(*out.arguments())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -88,19 +89,42 @@ def positive_lists(classes: NDArray[Any], starts: NDArray[Any] | None, logits: S
     return PositiveLists(np.concatenate(([0], ends)).astype(np.int64), np.ascontiguousarray(flat))
 
 
+def some_positives(lists: PositiveLists, rows: slice, classes: slice) -> PositiveLists:
+    """The positive classes of some rows that are among some classes, which are numbered anew."""
+    bounds = lists.starts[rows.start : rows.stop + 1]
+    given = lists.classes[bounds[0] : bounds[-1]]
+    here = (given >= classes.start) & (given < classes.stop)
+    starts = np.concatenate(([0], np.cumsum(here)))[bounds - bounds[0]]
+    return PositiveLists(starts, given[here] - classes.start)
+
+
+def check_labels(argument: str, labels: Any, options: ElementwiseOptions, numpy_of: Callable[[Any], Any]) -> None:
+    """Labels as a matrix are what they must be; looked at a few rows at a time, for which `numpy_of` gives arrays."""
+    step = max(1, (1 << 20) // max(labels.shape[-1], 1))
+    for start in range(0, len(labels), step):
+        some = numpy_of(labels[start : start + step])
+        if not _fine(some, options).all():
+            raise bad_label(argument, numpy_of(labels), options)
+
+
+def _fine(labels: NDArray[Any], options: ElementwiseOptions) -> Any:
+    """Which labels are what they must be."""
+    fine = (labels >= options.low) & (labels <= options.high)
+    if options.ends_only:
+        fine = (labels == options.low) | (labels == options.high)
+    return fine if options.ignore_index is None else fine | (labels == options.ignore_index)
+
+
 def bad_label(argument: str, labels: Any, options: ElementwiseOptions) -> ValueError:
     """The error that names the first label that is not what it must be."""
     array = np.asarray(labels)
-    fine = (array >= options.low) & (array <= options.high)
+    fine = _fine(array, options)
     expected = f"numbers in [{options.low:g}, {options.high:g}]"
     remedy = "Scale soft labels to this range, or pass validate=False to use them as they are."
     if options.ends_only:
-        fine = (array == options.low) | (array == options.high)
         expected, remedy = f"{options.low:g} or {options.high:g}", "Map labels in {0, 1} with 2*y - 1."
     elif array.dtype.kind in "iu" and array.size and array.max() > options.high:
         remedy = "Class indices belong to softmax_cross_entropy; for several classes a row pass 0/1 or xent.Positives."
-    if options.ignore_index is not None:
-        fine |= array == options.ignore_index
     at = tuple(int(i) for i in np.unravel_index(int(np.argmin(fine)), array.shape))
     return value_error(argument, expected, f"{array[at]} at {at}", remedy)
 

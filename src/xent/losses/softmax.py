@@ -150,12 +150,16 @@ class RowTargets:
         """All rows with their targets, on logits."""
         return self._attached(logits, self.index, self.labels)
 
-    def part(self, logits: Memory, labels: IndexLabels | TopKArrays | Memory) -> SoftmaxRows:
-        """Some of the rows on their logits, with their part of the (resolved) labels."""
-        return self._attached(logits, labels if isinstance(labels, IndexLabels) else None, labels)
+    def part(self, logits: Memory, labels: IndexLabels | TopKArrays | Memory, classes: slice) -> SoftmaxRows:
+        """Some rows and classes on their logits, with their part of the (resolved) labels."""
+        return self._attached(logits, labels if isinstance(labels, IndexLabels) else None, labels, classes)
 
     def _attached(
-        self, logits: Memory, index: IndexLabels | None, labels: IndexLabels | TopKArrays | Memory
+        self,
+        logits: Memory,
+        index: IndexLabels | None,
+        labels: IndexLabels | TopKArrays | Memory,
+        classes: slice = slice(None),
     ) -> SoftmaxRows:
         rows = SoftmaxRows(logits, index, temperature=self.options.temperature, softcap=self.options.softcap or 0.0)
         if isinstance(labels, TopKArrays):
@@ -163,7 +167,7 @@ class RowTargets:
         elif isinstance(labels, Memory):
             rows.dense(labels)
         if self.measure is not None:
-            rows.measure(self.class_weight, *self.measure)
+            rows.measure(None if self.class_weight is None else self.class_weight[classes], *self.measure)
         return rows
 
 

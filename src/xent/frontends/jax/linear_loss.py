@@ -24,9 +24,7 @@ from ...options import SoftmaxOptions
 from ...plan import linear_rows
 from ...problem import (
     check_class_weight,
-    check_low_rank,
-    check_one_dtype,
-    check_projection,
+    check_head,
     check_sample_weight,
     softmax_problem,
 )
@@ -53,10 +51,7 @@ def linear_softmax_cross_entropy(
     named = {"inputs": inputs, "weight": head.weight, "bias": bias, "weight.down": head.down, "weight.up": head.up}
     heads = {name: compilable(name, as_array(name, x)) for name, x in named.items() if x is not None}
     x, w = heads["inputs"], heads["weight"]
-    check_projection(x.shape, w.shape, heads["bias"].shape if "bias" in heads else None)
-    if head.down is not None:
-        check_low_rank(w.shape, heads["weight.down"].shape, heads["weight.up"].shape)
-    check_one_dtype(str(x.dtype), {name: str(array.dtype) for name, array in heads.items()})
+    check_head({name: (a.shape, str(a.dtype)) for name, a in heads.items()})
     topk = isinstance(labels, TopK)
     given = [("labels.indices", labels.indices), ("labels.values", labels.values)] if topk else [("labels", labels)]
     targets = [as_array(name, y) for name, y in given]

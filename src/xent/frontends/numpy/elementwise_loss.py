@@ -43,15 +43,15 @@ class ElementwiseCall:
         lists = takes_lists(names[1], labels, options)
         y = x if lists else as_array(names[1], labels)
         problem = elementwise_problem(x.shape, x.dtype.name, y.shape, y.dtype.name, *names)
-        pos = None if pos_weight is None else _pos_weight(pos_weight, x)
-        weights, sample = _weights(x, class_weight, sample_weight)
+        pos = None if pos_weight is None else positive_weight(pos_weight, x)
+        weights, sample = weight_factors(x, class_weight, sample_weight)
         denominator = 1.0
         if normalizer is not None:
             denominator = check_normalizer(normalizer, options.reduction)
         elif options.reduction == "mean":
             denominator = kept_mass(x.shape, None if lists else y, sample, options.ignore_index)
 
-        lists_of_rows = _positive_lists(labels, x) if lists else None
+        lists_of_rows = read_lists(labels, x) if lists else None
         # logits, then what is there of labels, positive weight and weights
         given = [a for a in (x, None if lists else y, pos, *weights) if a is not None]
         self._like, (at_x, *placed), self._output = walked_together(given, x.shape, by_rows=lists)
@@ -102,18 +102,18 @@ def elementwise_loss(
     return value
 
 
-def _positive_lists(labels: Positives, x: Array) -> PositiveLists:
+def read_lists(labels: Positives, x: Array) -> PositiveLists:
     starts = None if labels.starts is None else as_array("labels.starts", labels.starts)
     return positive_lists(as_array("labels.classes", labels.classes), starts, x.shape)
 
 
-def _pos_weight(pos_weight: Any, x: Array) -> Array:
+def positive_weight(pos_weight: Any, x: Array) -> Array:
     weight = as_array("pos_weight", pos_weight)
     check_pos_weight(weight.shape, x.shape)
     return finite_weights("pos_weight", weight)
 
 
-def _weights(x: Array, class_weight: Any, sample_weight: Any) -> tuple[list[Array], Array | None]:
+def weight_factors(x: Array, class_weight: Any, sample_weight: Any) -> tuple[list[Array], Array | None]:
     """The factors of an element's loss, and among them the sample weights."""
     weights = []
     if class_weight is not None:
@@ -142,8 +142,8 @@ def elementwise_operands(
         kept = (y != options.ignore_index).astype(np.float64)
     if validate and not (((wide >= options.low) & (wide <= options.high)) | (kept == 0)).all():
         raise bad_label("labels", y, options)
-    pos = np.ones(()) if weights["pos_weight"] is None else _pos_weight(weights["pos_weight"], x)
-    factors, sample = _weights(x, weights["class_weight"], weights["sample_weight"])
+    pos = np.ones(()) if weights["pos_weight"] is None else positive_weight(weights["pos_weight"], x)
+    factors, sample = weight_factors(x, weights["class_weight"], weights["sample_weight"])
     factor = kept
     for part in factors:
         factor = factor * part

@@ -36,13 +36,7 @@ class SoftmaxCall:
         function: RowFunction | None = None,
     ) -> None:
         refuse("labels", labels, Positives, "Lists of positive classes belong to sigmoid_cross_entropy.")
-        target = (
-            TopK(as_array("labels.indices", labels.indices), as_array("labels.values", labels.values))
-            if isinstance(labels, TopK)
-            else as_array("labels", labels)
-        )
-        if isinstance(labels, list) and not labels:
-            target = np.empty(0, np.int64)  # an empty list has no dtype of its own
+        target = softmax_labels(labels)
         described = target.indices if isinstance(target, TopK) else target
         self.logits, self.options = logits, options
         self.problem = softmax_problem(
@@ -82,7 +76,7 @@ class SoftmaxCall:
     def vjp(self, loss: Any, lse: Any = None, entropy: Any = None) -> Array:
         """The gradient for cotangents of the loss, and of lse and entropy: a number for a scalar, or one a row."""
         slope, into = output_like(self.logits, self.problem.axis)
-        of_loss, of_lse, of_entropy = (None if g is None else _cotangent(g) for g in (loss, lse, entropy))
+        of_loss, of_lse, of_entropy = (None if g is None else cotangent(g) for g in (loss, lse, entropy))
         self._loss.gradient(into, 0.0 if of_loss is None else of_loss, lse=of_lse, entropy=of_entropy)
         return slope
 
@@ -90,7 +84,8 @@ class SoftmaxCall:
         return values.astype(self.problem.accumulate).reshape(self.problem.batch_shape)
 
 
-def _cotangent(upstream: Any) -> Any:
+def cotangent(upstream: Any) -> Any:
+    """An upstream gradient as a number, or flat float64."""
     wide = np.asarray(upstream, np.float64)
     return np.ascontiguousarray(wide).reshape(-1) if wide.ndim else float(wide)
 
@@ -110,6 +105,15 @@ def softmax_cross_entropy(
     if recorder is not None:
         recorder.add(value, logits, gradient)
     return (value, stats) if return_stats else value
+
+
+def softmax_labels(labels: Any) -> Array | TopK:
+    """Labels as arrays."""
+    if isinstance(labels, TopK):
+        return TopK(as_array("labels.indices", labels.indices), as_array("labels.values", labels.values))
+    if isinstance(labels, list) and not labels:
+        return np.empty(0, np.int64)  # an empty list has no dtype of its own
+    return as_array("labels", labels)
 
 
 def flat_labels(target: Array | TopK, problem: SoftmaxProblem, validate: bool) -> IndexLabels | TopKArrays | Memory:

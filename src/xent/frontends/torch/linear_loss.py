@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ...heads import LowRank
-from ...kernels.native import Memory, pooled
+from ...kernels.native import LABEL_CODES, Memory, pooled
 from ...labels import Positives, TopK, refuse
-from ...losses.elementwise import bad_label
-from ...losses.linear import LinearSoftmax
+from ...losses.elementwise import check_labels
+from ...losses.linear import LinearElementwise, LinearSoftmax
 from ...losses.softmax import RowTargets, Stats
 from ...losses.weights import kept_mass
 from ...options import ElementwiseOptions, SoftmaxOptions
-from ...plan import linear_rows
+from ...plan import Blocks, linear_blocks
 from ...problem import (
     RowLayout,
     SoftmaxProblem,
     check_class_weight,
-    check_low_rank,
-    check_one_dtype,
-    check_projection,
+    check_head,
     check_sample_weight,
     softmax_problem,
 )
 from .arrays import (
-    CODES,
     PlainFunction,
     as_tensor,
     by_reference,
@@ -39,7 +35,6 @@ from .arrays import (
     is_plain,
     is_saving_by_hooks,
     is_transformed,
-    memory,
     numpy_of,
 )
 from .elementwise_loss import ElementwiseCall, elementwise_loss
@@ -49,108 +44,112 @@ Tensors = tuple[Any, ...]  # x and W of each product that makes the logits, and 
 
 
 class _Products:
-    """The matrix products of logits `Σ xᵢ·Wᵢᵀ + b` and of their gradients, with float32 sums for half precision."""
+    """The matrix products of logits `Σ xᵢ·Wᵢᵀ + b` and of their gradients.
 
-    def __init__(self, tensors: Tensors, wanted: tuple[bool, ...], chunk: int, apart: bool, soft: Any) -> None:
+    Sums over several blocks are made in float32 at least, those of one block by the product itself, which rounds once.
+    """
+
+    def __init__(self, tensors: Tensors, wanted: tuple[bool, ...], blocks: Blocks, apart: bool) -> None:
         """`tensors`: x and W of each pair, and last the bias. `apart`: gradients do not go over the logits."""
         *pairs, self._bias = tensors
         self._inputs, self._weights = pairs[::2], pairs[1::2]
-        self._wanted, self._soft = wanted, soft
+        self._wanted, self._tensors, self._blocks = wanted, tensors, blocks
         self._rows: Any = None
-        x, w = self._inputs[0], self._weights[0]
-        shape = (chunk, w.shape[0])
-        self._logits = _matrix(shape, x.dtype)
-        self._gradient = _matrix(shape, x.dtype) if apart else self._logits
-        self._all = self._inputs
+        dtype = tensors[0].dtype
+        self._logits = _buffer(blocks, dtype)
+        self._gradient = _buffer(blocks, dtype) if apart else self._logits
         self.gradients: list[Any] = [None] * len(tensors)
 
     def select(self, rows: Any) -> None:
         self._rows = torch.from_numpy(rows)
-        self._inputs = [x.index_select(0, self._rows) for x in self._all]
-        if self._soft is not None:
-            self._soft = self._soft.index_select(0, self._rows)
+        self._inputs = [x.index_select(0, self._rows) for x in self._inputs]
 
-    def logits(self, start: int, stop: int) -> Memory:
-        out = self._logits[: stop - start]
+    def logits(self, rows: slice, classes: slice) -> Memory:
+        out = _block(self._logits, rows, classes)
         for at, (x, w) in enumerate(zip(self._inputs, self._weights, strict=True)):
+            some, head = x[rows], w[classes].t()
             if at:
-                out.addmm_(x[start:stop], w.t())
+                out.addmm_(some, head)
             elif self._bias is None:
-                torch.mm(x[start:stop], w.t(), out=out)
+                torch.mm(some, head, out=out)
             else:
-                torch.addmm(self._bias, x[start:stop], w.t(), out=out)
-        return _place(out)
+                torch.addmm(self._bias[classes], some, head, out=out)
+        return self.place(out)
 
-    def matrix(self, rows: int) -> Tensor:
-        """The logits of the last chunk."""
-        return self._logits[:rows]
+    def gradient(self, rows: slice, classes: slice) -> Memory:
+        return self.place(_block(self._gradient, rows, classes))
 
-    def gradient(self, start: int, stop: int) -> Memory:
-        return _place(self._gradient[: stop - start])
+    def place(self, matrix: Tensor, dense: bool = False) -> Memory:
+        if dense and matrix.stride(1) != 1:
+            matrix = matrix.contiguous()
+        (rows, classes), (outer, step) = matrix.shape, matrix.stride()
+        layout = RowLayout(rows, classes, 1, outer, step, 0)
+        return Memory(matrix.data_ptr(), LABEL_CODES[dtype_name(matrix)], layout, matrix)
 
-    def soft_labels(self, start: int, stop: int) -> Memory:
-        return memory(self._soft[start:stop], 1)
-
-    def add(self, start: int, stop: int) -> None:
-        g = self._gradient[: stop - start]
+    def add(self, rows: slice, classes: slice) -> None:
+        g = _block(self._gradient, rows, classes)
         for at, (x, w) in enumerate(zip(self._inputs, self._weights, strict=True)):
             if self._wanted[2 * at]:
-                if self.gradients[2 * at] is None:
-                    self.gradients[2 * at] = torch.empty_like(x)
-                torch.mm(g, w, out=self.gradients[2 * at][start:stop])
+                total = self._total(2 * at, x, classes.stop - classes.start == len(w))[rows]
+                _add_product(total, g, w[classes], classes.start == 0)
             if self._wanted[2 * at + 1]:
-                self.gradients[2 * at + 1] = _add_outer(self.gradients[2 * at + 1], g, x[start:stop], w)
+                total = self._total(2 * at + 1, w, rows.stop - rows.start == len(x))[classes]
+                _add_product(total, g.t(), x[rows], rows.start == 0)
         if self._wanted[-1]:
-            total = g.sum(0, dtype=_wide(g.dtype))
-            self.gradients[-1] = total if self.gradients[-1] is None else self.gradients[-1].add_(total)
+            total = self._total(-1, self._bias, False)[classes]
+            part = g.sum(0, dtype=total.dtype)
+            total.copy_(part) if rows.start == 0 else total.add_(part)
+
+    def _total(self, at: int, like: Tensor, in_one: bool) -> Tensor:
+        """What a gradient is summed up in."""
+        if self.gradients[at] is None:
+            self.gradients[at] = empty_like(like, like.dtype if in_one else _wide(like.dtype))
+        return self.gradients[at]  # type: ignore[no-any-return]
 
     def finished(self) -> list[Any]:
-        """The gradients that are wanted; in float32 for weights of half precision."""
+        """The gradients that are wanted; in float32 where those of half precision were summed up."""
         out: list[Any] = []
-        for tensor, want, found in zip((*self._both(), self._bias), self._wanted, self.gradients, strict=True):
+        for tensor, want, found in zip(self._tensors, self._wanted, self.gradients, strict=True):
             if not want:
                 out.append(None)
             elif found is None:
                 out.append(torch.zeros_like(tensor))
-            elif self._rows is not None and found.shape != tensor.shape:
-                out.append(torch.zeros_like(tensor).index_copy_(0, self._rows, found))
+            elif found.shape != tensor.shape:  # of the rows that count
+                out.append(torch.zeros_like(tensor).index_copy_(0, self._rows, found.to(tensor.dtype)))
             else:
                 out.append(found)
         return out
-
-    def _both(self) -> list[Any]:
-        return [t for pair in zip(self._all, self._weights, strict=True) for t in pair]
 
 
 def _wide(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
 
 
-# Classes that half precision is converted to float32 for at a time, so that they stay in cache.
-_BLOCK = 2048
+def _add_product(total: Tensor, a: Tensor, b: Tensor, first: bool) -> None:
+    """total + a·b, or the first product."""
+    if a.dtype is torch.bfloat16 and total.dtype is not a.dtype:
+        # What a product of bfloat16 has rounded off is another such product, exact inside: both are faster than one of
+        # float32 where processors have bfloat16 in matrices, and hold 16 bits.
+        rounded = torch.mm(a, b)
+        rest = torch.addmm(rounded, a, b, beta=-1)
+        total.copy_(rounded) if first else total.add_(rounded)
+        total.add_(rest)
+        return
+    a, b = a.to(total.dtype), b.to(total.dtype)
+    if first:
+        torch.mm(a, b, out=total)
+    else:
+        total.addmm_(a, b)
 
 
-def _add_outer(total: Tensor | None, g: Tensor, x: Tensor, w: Tensor) -> Tensor:
-    """total + gᵀ·x, the gradient to W, in float32 at least."""
-    out = empty_like(w, _wide(w.dtype)) if total is None else total
-    beta = 0 if total is None else 1
-    if w.dtype is out.dtype:
-        return out.addmm_(g.t(), x, beta=beta)
-    wide = x.float()
-    for first in range(0, len(w), _BLOCK):
-        some = slice(first, first + _BLOCK)
-        out[some].addmm_(g[:, some].float().t(), wide, beta=beta)
-    return out
+def _buffer(blocks: Blocks, dtype: torch.dtype) -> Tensor:
+    """Uninitialised numbers for a block, many of them from the pool."""
+    return torch.from_numpy(pooled(blocks.rows * blocks.classes * dtype.itemsize)).view(dtype)
 
 
-def _matrix(shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
-    """An uninitialised matrix, a large one from the pool."""
-    return torch.from_numpy(pooled(shape[0] * shape[1] * dtype.itemsize)).view(dtype).view(shape)
-
-
-def _place(matrix: Tensor) -> Memory:
-    rows, classes = matrix.shape
-    return Memory(matrix.data_ptr(), CODES[matrix.dtype], RowLayout(rows, classes, 1, classes, 1, 0), matrix)
+def _block(buffer: Tensor, rows: slice, classes: slice) -> Tensor:
+    count, width = rows.stop - rows.start, classes.stop - classes.start
+    return buffer[: count * width].view(count, width)
 
 
 class _SoftmaxCall:
@@ -199,12 +198,12 @@ class _SoftmaxCall:
 
     def sweep(self, tensors: Tensors, wanted: tuple[bool, ...], apart: bool) -> Any:
         """The products and the loss on them."""
-        x = tensors[0]
-        apart = apart or self.options.softcap is not None
-        each = x.itemsize * (2 if apart and any(wanted) else 1)
-        chunk = linear_rows(self.problem.rows, self.problem.classes * each, self.budget)
-        products = _Products(tensors, wanted, chunk, apart and any(wanted), self.soft)
-        return products, LinearSoftmax(self.problem, self.targets, products, chunk)
+        apart = any(wanted) and (apart or self.options.softcap is not None)
+        x, classes = tensors[0], self.problem.classes
+        whole_rows = x.itemsize >= 4  # a product with half as large numbers takes a third of the time
+        blocks = linear_blocks(len(x), classes, x.itemsize * (1 + apart), self.budget, whole_rows)
+        products = _Products(tensors, wanted, blocks, apart)
+        return products, LinearSoftmax(self.problem, self.targets, products, blocks, self.soft)
 
     def results(self, found: Any) -> tuple[Tensor, ...]:
         per_row, dtype = self.dense.per_row, self.dense.dtype
@@ -265,14 +264,14 @@ class LinearCrossEntropy(PlainFunction):
 
 
 class _SigmoidCall:
-    """One call of a linear loss of single numbers: every chunk of rows is a dense call of its own."""
+    """One call of a linear loss of single numbers."""
 
     def __init__(
         self, shape: torch.Size, options: ElementwiseOptions, arguments: tuple[Any, ...], budget: int | None
     ) -> None:
-        """`arguments`: labels, positive weight, class weight, sample weight and normalizer, of all rows."""
+        """`arguments`: labels, positive weight, class weight, sample weight and normalizer."""
         self.shape, self.options, self.arguments, self.budget = shape, options, arguments, budget
-        self.classes = shape[-1]
+        self.matrix = (shape[:-1].numel(), shape[-1])
 
     def prepare(self, logits_dtype: torch.dtype, validate: bool) -> None:
         """Checks the arguments against logits that are not there, and makes the denominator."""
@@ -280,96 +279,63 @@ class _SigmoidCall:
         nowhere = torch.empty((), dtype=logits_dtype).expand(self.shape)
         call = ElementwiseCall(nowhere, labels, self.options, _NAMES, *weights)
         call.check_weights()
+        self.dtype = call.dtype
         self.others = [t for _, t in call.named]
-        self.lists = None
-        if isinstance(labels, Positives):
+        if call.lists is not None:
             call.read_lists(nowhere)
-            self.lists = call.by_lists
-        elif validate:
-            self._check_labels(labels)
-        self.denominator: float | None = normalizer
-        if normalizer is None and self.options.reduction == "mean":
-            given = None if self.lists is not None else numpy_of(labels)
-            total = kept_mass(tuple(self.shape), given, numpy_of(call.sample), self.options.ignore_index)
-            self.denominator = total or math.inf  # the mean of nothing is 0
-
-    def _check_labels(self, labels: Tensor) -> None:
-        rows = labels.reshape(-1, self.classes)
-        step = max(1, (1 << 20) // self.classes)
-        for part in (rows[at : at + step] for at in range(0, len(rows), step)):
-            fine = (part >= self.options.low) & (part <= self.options.high)
-            if self.options.ignore_index is not None:
-                fine |= part == self.options.ignore_index
-            if not fine.all():
-                raise bad_label("labels", numpy_of(labels), self.options)
-
-    def _part(self, logits: Tensor, start: int, stop: int) -> Any:
-        """The dense call of some rows."""
-        labels, pos_weight, class_weight, sample_weight, _ = self.arguments
-        if self.lists is not None:
-            starts = self.lists.starts[start : stop + 1]
-            labels = Positives(self.lists.classes[starts[0] : starts[-1]], starts - starts[0])
+            self.labels: Any = call.by_lists
         else:
-            labels = labels.reshape(-1, self.classes)[start:stop]
-        if sample_weight is not None:
-            if sample_weight.ndim == len(self.shape):
-                lead = sample_weight.expand(*self.shape[:-1], sample_weight.shape[-1])
-                sample_weight = lead.reshape(-1, sample_weight.shape[-1])[start:stop]
-            else:
-                sample_weight = sample_weight.expand(self.shape[:-1]).reshape(-1)[start:stop]
-        call = ElementwiseCall(logits, labels, self.options, _NAMES, pos_weight, class_weight, sample_weight)
-        call.normalizer = self.denominator
-        if self.lists is not None:
-            call.read_lists(logits)
-        call.prepare(logits, False)
-        return call
+            self.labels = labels.detach().reshape(self.matrix)
+            if validate:
+                check_labels("labels", self.labels, self.options, numpy_of)
+        self.pos_weight = None if call.pos_weight is None else self._matrix(call.pos_weight)
+        self.weights = [self._matrix(weight) for weight in call.weights]
+        self.denominator: float = 1.0
+        if normalizer is not None:
+            self.denominator = normalizer
+        elif self.options.reduction == "mean":
+            given = None if call.lists is not None else numpy_of(labels)
+            self.denominator = kept_mass(tuple(self.shape), given, numpy_of(call.sample), self.options.ignore_index)
 
-    def _sweep(self, tensors: Tensors, wanted: tuple[bool, ...], of_part: Any) -> list[Any]:
-        """What `of_part` makes of each chunk: its gradient is written over the chunk's logits, and added up."""
-        rows, itemsize = self.shape[:-1].numel(), tensors[0].itemsize
-        chunk = linear_rows(rows, self.classes * itemsize * (2 if any(wanted) else 1), self.budget)
-        products = _Products(tensors, wanted, chunk, False, None)
-        for start in range(0, rows, chunk):
-            stop = min(start + chunk, rows)
-            products.logits(start, stop)
-            logits = products.matrix(stop - start)
-            gradient = of_part(self._part(logits, start, stop), start, stop)
-            if any(wanted):
-                logits.copy_(gradient)
-                products.add(start, stop)
-        return products.finished()
+    def _matrix(self, weight: Tensor) -> Tensor:
+        """A weight that broadcasts to the logits as rows and classes; no class is copied that shares its number."""
+        last = weight.shape[-1] if weight.ndim else 1
+        return weight.detach().expand(*self.shape[:-1], last).reshape(-1, last).expand(self.matrix)
+
+    def _loss(self, tensors: Tensors, wanted: tuple[bool, ...]) -> tuple[_Products, LinearElementwise]:
+        blocks = linear_blocks(*self.matrix, tensors[0].itemsize, self.budget, False)
+        products = _Products(tensors, wanted, blocks, False)
+        loss = LinearElementwise(
+            self.options,
+            self.matrix,
+            products,
+            blocks,
+            self.labels,
+            pos_weight=self.pos_weight,
+            weights=self.weights,
+            denominator=self.denominator,
+        )
+        return products, loss
 
     def run(self, tensors: Tensors, wanted: tuple[bool, ...]) -> tuple[tuple[Tensor, ...], list[Any]]:
-        dtype = torch.promote_types(tensors[0].dtype, torch.float32)
-        each = torch.empty(self.shape, dtype=dtype) if self.options.reduction == "none" else None
-        total = 0.0
-
-        def one(call: Any, start: int, stop: int) -> Tensor | None:
-            nonlocal total
-            gradient, loss = call.run(any(wanted))
-            if each is None:
-                total += float(loss)
-            else:
-                each.view(-1, self.classes)[start:stop] = loss
-            return gradient  # type: ignore[no-any-return]
-
-        gradients = self._sweep(tensors, wanted, one)
-        return (torch.scalar_tensor(total, dtype=dtype, device="cpu") if each is None else each,), gradients
+        products, loss = self._loss(tensors, wanted)
+        each = torch.empty(self.matrix, dtype=self.dtype) if self.options.reduction == "none" else None
+        total = loss.run(gradient=any(wanted), each=each)
+        value = torch.scalar_tensor(total, dtype=self.dtype, device="cpu") if each is None else each.view(self.shape)
+        return (value,), products.finished()
 
     def vjp(self, tensors: Tensors, wanted: tuple[bool, ...], upstream: tuple[Tensor | None, ...]) -> list[Any]:
+        products, loss = self._loss(tensors, wanted)
         g: Any = upstream[0]
-
-        def one(call: Any, start: int, stop: int) -> Tensor:
-            some = g if g.ndim == 0 else g.reshape(-1, self.classes)[start:stop]
-            return call.vjp(call.logits_like, some, None)  # type: ignore[no-any-return]
-
-        return self._sweep(tensors, wanted, one)
+        scalar = self.options.reduction != "none"
+        loss.vjp(float(g) if scalar else g.detach().to(self.dtype).reshape(self.matrix))
+        return products.finished()
 
     def reference(self, *tensors: Tensor | None) -> tuple[Tensor, ...]:
-        labels, *weights, _ = self.arguments
+        labels, *weights, normalizer = self.arguments
         logits = _logits(tensors).view(self.shape)
         call = ElementwiseCall(logits, labels, self.options, _NAMES, *weights)
-        call.normalizer = self.denominator
+        call.normalizer = normalizer
         return (call.reference(logits),)
 
 
@@ -379,25 +345,17 @@ _NAMES = ("logits", "labels")
 def _checked(inputs: Tensor, weight: Any, bias: Any) -> Tensors:
     """What makes the logits, checked, x as a matrix; in autocast's dtype if it is on."""
     head = weight if isinstance(weight, LowRank) else LowRank(weight, None, None)
-    w = as_tensor("weight", head.weight, inputs)
-    b = None if bias is None else as_tensor("bias", bias, inputs)
-    named = [("weight", w), ("bias", b)]
-    check_projection(tuple(inputs.shape), tuple(w.shape), None if b is None else tuple(b.shape))
-    down = up = None
-    if head.down is not None:
-        down, up = as_tensor("weight.down", head.down, inputs), as_tensor("weight.up", head.up, inputs)
-        named += [("weight.down", down), ("weight.up", up)]
-        check_low_rank(tuple(w.shape), tuple(down.shape), tuple(up.shape))
+    named = {"weight": head.weight, "weight.down": head.down, "weight.up": head.up, "bias": bias}
+    given = {name: as_tensor(name, value, inputs) for name, value in named.items() if value is not None}
+    given["inputs"] = inputs
     if torch.is_autocast_enabled(inputs.device.type) and inputs.dtype is not torch.float64:
         dtype = torch.get_autocast_dtype(inputs.device.type)
-        inputs, w = inputs.to(dtype), w.to(dtype)
-        b, down, up = (t if t is None else t.to(dtype) for t in (b, down, up))
-    else:
-        check_one_dtype(dtype_name(inputs), {name: dtype_name(t) for name, t in named if t is not None})
-    x = inputs.reshape(-1, inputs.shape[-1])
-    if down is None:
+        given = {name: t.to(dtype) for name, t in given.items()}
+    check_head({name: (tuple(t.shape), dtype_name(t)) for name, t in given.items()})
+    x, w, b = given["inputs"].reshape(-1, inputs.shape[-1]), given["weight"], given.get("bias")
+    if head.down is None:
         return x, w, b
-    return x, w, x @ (down.t() * head.scale), up, b
+    return x, w, x @ (given["weight.down"].t() * head.scale), given["weight.up"], b
 
 
 def linear_softmax_cross_entropy(
