@@ -409,8 +409,8 @@ def test_sigmoid_labels_are_checked_before_any_product(monkeypatch: pytest.Monke
         linear_sigmoid(X, W, xent.Positives(PADDED + 40))
     with pytest.raises(ValueError, match="pos_weight"):
         linear_sigmoid(X, W, HARD, pos_weight=-V)
-    with pytest.raises(TypeError, match="inputs: expected a PyTorch tensor"):
-        linear_sigmoid(X.numpy(), W.numpy(), HARD.numpy())
+    with pytest.raises(ValueError, match=r"labels: expected numbers in \[0, 1\], got 2.0 at \(20, 3\)"):
+        linear_sigmoid(X.numpy(), W.numpy(), bad.numpy())
 
 
 BAD: dict[str, tuple[Callable[[], Any], str]] = {

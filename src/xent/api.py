@@ -119,27 +119,29 @@ def linear_softmax_cross_entropy(
     return_stats: bool = False,
     validate: bool = True,
 ) -> Any:
-    """Softmax cross-entropy of the logits `inputs·weightᵀ + bias`, which are never stored; on NumPy, PyTorch and JAX.
+    """Softmax cross-entropy of the logits `inputs·weightᵀ + bias`, which are never stored.
 
-    The value and all options are those of `softmax_cross_entropy`. The logits are made in chunks of rows, which go
-    through the same kernels and are dropped; a scalar loss makes its gradients on the way.
+    The value and all options are those of `softmax_cross_entropy`. The logits are made in blocks, which go through the
+    same kernels and are dropped; a scalar loss makes its gradients on the way. A block is some rows with all classes;
+    or, where the vocabulary leaves too few rows for a fast product, all rows with some classes, made twice.
+    In TensorFlow's graphs the logits are stored.
 
     Args:
         inputs: x, [..., D], float32, float64, bfloat16 or float16.
         weight: W, [C, D], of the same dtype, in any memory order; or `xent.LowRank`.
         labels: as in `softmax_cross_entropy`, for logits of shape [..., C].
         bias: [C], or None.
-        memory_budget: bytes for the logits that exist at the same time. None: 40 MiB. The result depends on it by
-            rounding only.
+        memory_budget: bytes for the logits that exist at the same time, at least one row of 128 classes (under JAX one
+            row). None: 40 MiB. The result depends on it by rounding only.
         class_weight, sample_weight, label_smoothing, ignore_index, temperature, softcap, z_loss, reduction, normalizer,
         return_stats, validate: as in `softmax_cross_entropy`. Rows that are ignored cost nothing.
 
     Returns:
-        The loss, as `softmax_cross_entropy` returns it. The gradients to half-precision weights are summed up in
-        float32 and rounded once.
+        The loss, as `softmax_cross_entropy` returns it. The gradients to half-precision arrays are summed up in float32
+        and rounded once.
 
     Raises:
-        ValueError: shapes that do not belong together, a budget too small for one row of logits.
+        ValueError: shapes that do not belong together, a budget too small for the smallest block of logits.
         IndexError, TypeError: as `softmax_cross_entropy`; labels are checked before any product is made.
 
     Example:
@@ -151,10 +153,7 @@ def linear_softmax_cross_entropy(
     Source: Wijmans et al. 2024, Cut Your Losses in Large-Vocabulary Language Models (arXiv:2411.09009), for the aim;
     `torch.nn.functional.linear_cross_entropy` is the nearest function elsewhere.
     """
-    frontend = frontend_for(inputs, "inputs")
-    if not hasattr(frontend, "linear_softmax_cross_entropy"):
-        raise type_error("inputs", "an array of NumPy, PyTorch or JAX", type(inputs).__name__, "Make the logits.")
-    return frontend.linear_softmax_cross_entropy(
+    return frontend_for(inputs, "inputs").linear_softmax_cross_entropy(
         inputs,
         weight,
         labels,
@@ -185,13 +184,13 @@ def linear_sigmoid_cross_entropy(
     normalizer: Any = None,
     validate: bool = True,
 ) -> Any:
-    """Sigmoid cross-entropy of the logits `inputs·weightᵀ + bias`, which are never stored; on PyTorch tensors.
+    """Sigmoid cross-entropy of the logits `inputs·weightᵀ + bias`, which are never stored.
 
     The value and all options are those of `sigmoid_cross_entropy`. With `xent.Positives` there is no array of the size
     of the labels either: extreme multi-label classification.
 
     Args:
-        inputs, weight, bias, memory_budget: as there. A chunk takes two buffers in training.
+        inputs, weight, bias, memory_budget: as in `linear_softmax_cross_entropy`.
         labels: as in `sigmoid_cross_entropy`, for logits of shape [..., C].
         pos_weight, class_weight, sample_weight, label_smoothing, ignore_index, reduction, normalizer, validate: as in
             `sigmoid_cross_entropy`. "none" gives an array of the logits' size.
@@ -201,21 +200,18 @@ def linear_sigmoid_cross_entropy(
 
     Raises:
         IndexError, ValueError, TypeError: as `linear_softmax_cross_entropy` and `sigmoid_cross_entropy`; labels are
-            checked before any product is made. TypeError: inputs of another framework.
+            checked before any product is made.
 
     Example:
-        >>> import torch, xent
-        >>> inputs, weight = torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
-        >>> labels = xent.Positives(torch.tensor([[2, -1]]))
+        >>> import numpy as np, xent
+        >>> inputs, weight = np.array([[1.0, 2.0]]), np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+        >>> labels = xent.Positives(np.array([[2, -1]]))
         >>> round(float(xent.linear_sigmoid_cross_entropy(inputs, weight, labels)), 6)
         1.162926
 
-    Source: `sigmoid_cross_entropy`, in chunks of rows.
+    Source: `sigmoid_cross_entropy`, in blocks of classes.
     """
-    frontend = frontend_for(inputs, "inputs")
-    if not hasattr(frontend, "linear_sigmoid_cross_entropy"):
-        raise type_error("inputs", "a PyTorch tensor", type(inputs).__name__, "Make the logits, or use torch.")
-    return frontend.linear_sigmoid_cross_entropy(
+    return frontend_for(inputs, "inputs").linear_sigmoid_cross_entropy(
         inputs,
         weight,
         labels,

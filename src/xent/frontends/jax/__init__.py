@@ -4,7 +4,7 @@ from .activations import log_softmax, logsumexp, softmax
 from .arrays import NAMESPACE
 from .elementwise_loss import elementwise_loss, log_sigmoid, sigmoid
 from .gradients import value_and_grad
-from .linear_loss import linear_softmax_cross_entropy
+from .linear_loss import linear_sigmoid_cross_entropy, linear_softmax_cross_entropy
 from .probability_loss import binary_cross_entropy_from_probs, cross_entropy_from_probs, kl_divergence
 from .softmax_loss import softmax_cross_entropy
 
@@ -14,6 +14,7 @@ __all__ = [
     "cross_entropy_from_probs",
     "elementwise_loss",
     "kl_divergence",
+    "linear_sigmoid_cross_entropy",
     "linear_softmax_cross_entropy",
     "log_sigmoid",
     "log_softmax",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import jax
@@ -123,18 +124,25 @@ def _labels(arrays: Arrays) -> Any:
     """The labels; lists of positive classes as zeros and ones, since a compiled program knows no lengths."""
     if "labels" in arrays:
         return arrays["labels"]
-    shape, classes, starts = arrays["logits"].shape, jnp.asarray(arrays["classes"]), arrays.get("starts")
-    zeros = jnp.zeros((int(np.prod(shape[:-1])), shape[-1]), jnp.float32)
+    shape = arrays["logits"].shape
+    row, classes, bad = list_entries(jnp.asarray(arrays["classes"]), arrays.get("starts"), shape)
+    dense = jnp.zeros((bad.shape[0], shape[-1]), jnp.float32).at[row, classes].set(1.0, mode="drop")
+    return jnp.where(bad[:, None], jnp.nan, dense).reshape(shape)
+
+
+def list_entries(classes: Any, starts: Any, shape: tuple[int, ...]) -> tuple[Any, Any, Any]:
+    """The entries of lists of positive classes: their rows, which are beyond the last where an entry is none, and
+    classes; and whether a row has a class out of range."""
+    rows = prod(shape[:-1])
     if starts is None:
-        row = jnp.repeat(jnp.arange(zeros.shape[0]), classes.shape[-1])
+        row = jnp.repeat(jnp.arange(rows), classes.shape[-1])
         classes = classes.reshape(-1)
     else:
         row = jnp.searchsorted(jnp.asarray(starts), jnp.arange(classes.shape[0]), side="right") - 1
     padding = classes == -1
     outside = ((classes < 0) | (classes >= shape[-1])) & ~(padding if starts is None else jnp.zeros_like(padding))
-    dense = zeros.at[jnp.where(padding | outside, zeros.shape[0], row), classes].set(1.0, mode="drop")
-    bad = jnp.zeros(zeros.shape[0], bool).at[row].max(outside)
-    return jnp.where(bad[:, None], jnp.nan, dense).reshape(shape)
+    bad = jnp.zeros(rows, bool).at[row].max(outside)
+    return jnp.where(padding | outside, rows, row), classes, bad
 
 
 def elementwise_loss(

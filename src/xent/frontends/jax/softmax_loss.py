@@ -122,23 +122,13 @@ class _Call:
         be multiplied with the mass of its soft targets."""
         problem, options, dtype = self.problem, self.compiled_options, self.problem.accumulate
         v, s = (NAMESPACE.astype(arrays[name], dtype) if name in arrays else None for name in _WEIGHTS)
-        label_weight: Any = 1.0
-        mass = jnp.ones(problem.batch_shape, jax.dtypes.canonicalize_dtype(dtype))
-        if problem.target == "index":
-            labels = arrays["labels"]
-            if v is not None:
-                label_weight = mass = NAMESPACE.take(v, labels)
-            if options.ignore_index is not None:
-                mass = jnp.where(labels == options.ignore_index, 0.0, mass)
-        elif problem.target == "topk":
-            values = NAMESPACE.astype(arrays["values"], dtype)
-            mass = jnp.sum(values if v is None else values * NAMESPACE.take(v, arrays["indices"]), axis=-1)
+        mass = label_mass(problem, options, arrays, v)
         k = softmax_coefficients(
             options,
             problem.target,
             problem.classes,
             sample_weight=1.0 if s is None else s,
-            label_weight=label_weight,
+            label_weight=1.0 if v is None or problem.target != "index" else NAMESPACE.take(v, arrays["labels"]),
         )
         of_loss = {"b": k.b, "c": k.c if uses_measure(options, problem.target) else 0.0, "zeta": k.zeta}
         return (
@@ -179,6 +169,21 @@ class _Call:
         if not self.return_stats:
             return (loss,)
         return loss, stats.lse, stats.entropy, stats.argmax.astype(_index_dtype())
+
+
+def label_mass(problem: SoftmaxProblem, options: SoftmaxOptions, arrays: Arrays, v: Any) -> Any:
+    """What each row of class indices or top-k targets adds to the denominator of the mean, but for its sample weight;
+    1 for a row of dense targets."""
+    dtype = problem.accumulate
+    if problem.target == "topk":
+        values = NAMESPACE.astype(arrays["values"], dtype)
+        return jnp.sum(values if v is None else values * NAMESPACE.take(v, arrays["indices"]), axis=-1)
+    mass = jnp.ones(problem.batch_shape, jax.dtypes.canonicalize_dtype(dtype))
+    if problem.target == "index":
+        mass = mass if v is None else NAMESPACE.take(v, arrays["labels"])
+        if options.ignore_index is not None:
+            mass = jnp.where(arrays["labels"] == options.ignore_index, 0.0, mass)
+    return mass
 
 
 def _compiled(options: SoftmaxOptions) -> SoftmaxOptions:

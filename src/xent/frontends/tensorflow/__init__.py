@@ -10,9 +10,8 @@ import tensorflow as tf
 
 from ...options import ElementwiseOptions, SoftmaxOptions
 from .. import probability_loss
-from . import activations
+from . import activations, linear_loss, softmax_loss
 from . import elementwise_loss as elementwise
-from . import softmax_loss as softmax_family
 from .arrays import NAMESPACE, as_tensor, check_class_axis
 from .gradients import value_and_grad
 
@@ -39,8 +38,10 @@ def _binary_cross_entropy_from_probs(probs: Any, labels: Any, options: Elementwi
     return probability_loss.binary_cross_entropy_from_probs(NAMESPACE, probs, labels, options, **rest)
 
 
-softmax_cross_entropy = _of_tensors(softmax_family.softmax_cross_entropy)
+softmax_cross_entropy = _of_tensors(softmax_loss.softmax_cross_entropy)
 elementwise_loss = _of_tensors(elementwise.elementwise_loss)
+linear_softmax_cross_entropy = _of_tensors(linear_loss.linear_softmax_cross_entropy, "inputs")
+linear_sigmoid_cross_entropy = _of_tensors(linear_loss.linear_sigmoid_cross_entropy, "inputs")
 softmax = _of_tensors(activations.softmax)
 log_softmax = _of_tensors(activations.log_softmax)
 logsumexp = _of_tensors(activations.logsumexp)
@@ -56,6 +57,8 @@ __all__ = [
     "cross_entropy_from_probs",
     "elementwise_loss",
     "kl_divergence",
+    "linear_sigmoid_cross_entropy",
+    "linear_softmax_cross_entropy",
     "log_sigmoid",
     "log_softmax",
     "logsumexp",

@@ -166,7 +166,8 @@ def elementwise_loss(
         def in_operations(x: Any) -> list[Any]:
             return [_Reference(logits, labels, options, names, validate, **arguments)(x)]
 
-        differentiable(logits, results, call.vjp, in_operations, gradient)
+        ready = None if gradient is None else [gradient]
+        differentiable([logits], results, lambda *upstream: [call.vjp(*upstream)], in_operations, ready)
     return results[0]
 
 

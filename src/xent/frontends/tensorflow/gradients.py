@@ -15,40 +15,41 @@ from .arrays import numpy_of, recording, tensor_of
 
 
 def differentiable(
-    logits: Any,
+    sources: list[Any],
     results: list[Any],
-    vjp: Callable[..., Array],
-    reference: Callable[[Any], list[Any]],
-    ready: Array | None,
+    vjp: Callable[..., list[Array]],
+    reference: Callable[..., list[Any]],
+    ready: list[Array] | None,
 ) -> None:
-    """Records results of a kernel, with their derivative by the logits, on all open tapes and accumulators.
+    """Records results of a kernel, with their derivatives by the sources, on all open tapes and accumulators.
 
     Args:
+        sources: the logits, or what else is differentiated.
         results: the loss first, and what else is differentiable.
-        vjp: the gradient for an upstream gradient of each result: None, a number for a scalar, or an array.
-        reference: the same results of the logits in TensorFlow's operations.
-        ready: the gradient of the first result alone, if the forward pass made it. The first backward takes it.
+        vjp: the gradients for an upstream gradient of each result: None, a number for a scalar, or an array.
+        reference: the same results of the sources in TensorFlow's operations.
+        ready: the gradients of the first result alone, if the forward pass made them. The first backward takes them.
     """
 
     def gradient(*upstream: Any) -> Any:
         nonlocal ready
         if not tf.executing_eagerly() or any(tf.is_symbolic_tensor(g) for g in upstream):  # a Jacobian's loop
-            return [_by_reference(reference, logits, upstream)]
+            return _by_reference(reference, sources, upstream)
         made, ready = ready, None
         numbers = [_cotangent(g, keep=at == 0) for at, g in enumerate(upstream)]
         if made is None or numbers[0] != 1.0 or any(g is not None for g in numbers[1:]):
             made = vjp(*numbers)
-        value = tensor_of(made)
+        values = [tensor_of(array) for array in made]
         if recording():
             record.record_operation(
                 "XentGradient",
-                [value],
-                [logits, *upstream],
-                lambda cotangent: _second(reference, logits, upstream, cotangent),
+                values,
+                [*sources, *upstream],
+                lambda *cotangents: _second(reference, sources, upstream, cotangents),
             )
-        return [value]
+        return values
 
-    record.record_operation("Xent", results, [logits], gradient)
+    record.record_operation("Xent", results, sources, gradient)
 
 
 def _cotangent(upstream: Any, keep: bool) -> Any:
@@ -59,20 +60,25 @@ def _cotangent(upstream: Any, keep: bool) -> Any:
     return array if array.ndim else float(array)
 
 
-def _by_reference(reference: Callable[[Any], list[Any]], logits: Any, upstream: tuple[Any, ...]) -> Any:
+def _by_reference(reference: Callable[..., list[Any]], sources: list[Any], upstream: tuple[Any, ...]) -> list[Any]:
     with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch(logits)
-        results = reference(logits)
-    return tape.gradient(results, logits, list(upstream))
+        tape.watch(sources)
+        results = reference(*sources)
+    found: list[Any] = tape.gradient(results, sources, list(upstream))
+    return found
 
 
-def _second(reference: Callable[[Any], list[Any]], logits: Any, upstream: tuple[Any, ...], cotangent: Any) -> list[Any]:
-    """The derivatives of a gradient, by the logits and by the upstream gradients; themselves differentiable."""
-    inputs = [logits, *upstream]
+def _second(
+    reference: Callable[..., list[Any]], sources: list[Any], upstream: tuple[Any, ...], cotangents: tuple[Any, ...]
+) -> list[Any]:
+    """The derivatives of gradients, by the sources and by the upstream gradients; themselves differentiable."""
+    inputs = [*sources, *upstream]
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(inputs)
-        value = _by_reference(reference, logits, upstream)
-    found: list[Any] = tape.gradient(value, inputs, cotangent, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        values = _by_reference(reference, sources, upstream)
+    found: list[Any] = tape.gradient(
+        values, inputs, list(cotangents), unconnected_gradients=tf.UnconnectedGradients.ZERO
+    )
     return found
 
 

@@ -151,7 +151,8 @@ def softmax_cross_entropy(
             loss, stats = _Reference(logits, labels, options, **arguments)(x)
             return [loss, stats.lse, stats.entropy][: len(results)]
 
-        differentiable(logits, results, call.vjp, in_operations, gradient)
+        ready = None if gradient is None else [gradient]
+        differentiable([logits], results, lambda *upstream: [call.vjp(*upstream)], in_operations, ready)
     if statistics is None:
         return results[0]
     return results[0], Stats(results[1], results[2], tensor_of(statistics.argmax))
