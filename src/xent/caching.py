@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import lru_cache, wraps
 from typing import Any, TypeVar
@@ -14,7 +15,8 @@ def tracing() -> bool:
 
     A front-end whose framework traces Python puts its own function here.
     """
-    return False
+    torch = sys.modules.get("torch")  # whose front-end may be imported by the very program that is traced
+    return torch is not None and bool(torch.compiler.is_compiling())
 
 
 class Prepared:

@@ -28,7 +28,8 @@ def frontend_for(array: Any, argument: str = "logits") -> ModuleType:
         TypeError: no front-end knows the array's type.
     """
     kind = type(array)
-    found = _by_type.get(kind)
+    # a traced program that looked would be compiled again when the table has changed
+    found = None if caching.tracing() else _by_type.get(kind)
     if found is None:
         roots = [_root(base) for base in kind.__mro__]
         names = [_FRONTENDS[root] for root in roots if root in _FRONTENDS]
@@ -40,7 +41,7 @@ def frontend_for(array: Any, argument: str = "logits") -> ModuleType:
                 "Convert it, for example with numpy.asarray.",
             )
         found = _imported(names[0])
-        if not caching.tracing():  # a traced program would be compiled again because this has changed
+        if not caching.tracing():
             _by_type[kind] = found
     return found
 

@@ -545,8 +545,8 @@ def _forward(*arguments: Any) -> Tensor:
 
 
 @torch.no_grad()
-def _backward(arguments: tuple[Any, ...], upstream: tuple[Tensor, ...]) -> Tensor:
-    return _readied(*arguments).vjp(arguments[0], upstream[0], None)
+def _backward(arguments: tuple[Any, ...], upstream: tuple[Tensor, ...], wanted: list[bool]) -> list[Tensor]:
+    return [_readied(*arguments).vjp(arguments[0], upstream[0], None)]
 
 
 def _shapes(logits: Tensor, *arguments: Any) -> Tensor:

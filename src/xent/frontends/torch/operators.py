@@ -12,6 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+# Part of the operators' names. Compilers cache graphs on disk by names, whatever an operator's schema became since.
+REVISION = 2
+
 
 def differentiable_operator(
     name: str,
@@ -19,18 +22,22 @@ def differentiable_operator(
     *,
     results: int,
     forward: Callable[..., Any],
-    backward: Callable[..., Tensor],
+    backward: Callable[..., list[Tensor]],
     shapes: Callable[..., Any],
+    differentiable: int = 1,
 ) -> Callable[..., Any]:
-    """An operator that is differentiable in its first argument.
+    """An operator that is differentiable in its first arguments.
 
     Args:
         arguments: their schema.
         results: how many tensors it returns.
         forward: takes the arguments.
-        backward: takes (arguments, upstream gradient of each result); returns the gradient of the first argument.
+        backward: takes (arguments, upstream gradient of each result, which of the first arguments want a gradient);
+            returns the gradients of those.
         shapes: takes the arguments; returns uninitialised contiguous results, for tracing.
+        differentiable: how many of the arguments, some of which may be None.
     """
+    name = f"{name}_{REVISION}"
     upstream = ", ".join(f"Tensor? upstream_{i}" for i in range(results))
     returns = "Tensor" if results == 1 else f"({', '.join(['Tensor'] * results)})"
 
@@ -43,19 +50,24 @@ def differentiable_operator(
     )
     made.register_fake(shapes)
 
-    def gradient(*given: Any) -> Tensor:
-        found = backward(given[results:], given[:results])
-        promised = torch.empty_like(given[results])  # in the layout that the graph was told
-        return found if found.stride() == promised.stride() else promised.copy_(found)
+    def promised(given: tuple[Any, ...]) -> list[Tensor]:
+        """Uninitialised gradients, in the layouts that the graph is told."""
+        wanted, sources = given[results], given[results + 1 :]
+        return [torch.empty_like(t) for t, want in zip(sources, wanted, strict=False) if want]
+
+    def gradients(*given: Any) -> list[Tensor]:
+        found = backward(given[results + 1 :], given[:results], given[results])
+        pairs = zip(found, promised(given), strict=True)
+        return [g if g.stride() == like.stride() else like.copy_(g) for g, like in pairs]
 
     derivative = torch.library.custom_op(
         f"xent::{name}_backward",
-        gradient,
+        gradients,
         mutates_args=(),
         device_types="cpu",
-        schema=f"({upstream}, {arguments}) -> Tensor",
+        schema=f"({upstream}, bool[] wanted, {arguments}) -> Tensor[]",
     )
-    derivative.register_fake(lambda *given: torch.empty_like(given[results]))
+    derivative.register_fake(lambda *given: promised(given))
 
     def keep(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         ctx.tensors = [isinstance(a, Tensor) for a in inputs]
@@ -65,7 +77,9 @@ def differentiable_operator(
     def differentiate(ctx: Any, *cotangents: Tensor | None) -> Any:
         tensors = iter(ctx.saved_tensors)
         inputs = [next(tensors) if is_one else a for is_one, a in zip(ctx.tensors, ctx.rest, strict=True)]
-        return derivative(*cotangents, *inputs), *[None] * (len(inputs) - 1)
+        wanted = list(ctx.needs_input_grad[:differentiable])
+        found = iter(derivative(*cotangents, wanted, *inputs))
+        return *(next(found) if want else None for want in wanted), *[None] * (len(inputs) - differentiable)
 
     made.register_autograd(differentiate, setup_context=keep)
     return made

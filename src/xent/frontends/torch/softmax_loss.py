@@ -364,11 +364,11 @@ def _forward(logits: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
 
 
 @torch.no_grad()
-def _backward(arguments: tuple[Any, ...], upstream: tuple[Tensor | None, ...]) -> Tensor:
+def _backward(arguments: tuple[Any, ...], upstream: tuple[Tensor | None, ...], wanted: list[bool]) -> list[Tensor]:
     logits = arguments[0]
     call, validate = _from_operator(*arguments)
     call.prepare(logits, validate)
-    return call.vjp(logits, upstream[:3] if call.return_stats else upstream[:1], None)
+    return [call.vjp(logits, upstream[:3] if call.return_stats else upstream[:1], None)]
 
 
 def _shapes(logits: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
