@@ -107,13 +107,13 @@ _softmax = differentiable_operator(
 )
 
 
-def sigmoid_operator(call: LinearSigmoidCall, tensors: Tensors, validate: bool) -> Tensor:
+def sigmoid_operator(call: LinearSigmoidCall, tensors: Tensors, validate: bool) -> Any:
     """The loss. A normalizer that is a tensor divides afterwards."""
     labels, *weights, normalizer = call.arguments
     lists, later = isinstance(labels, Positives), isinstance(normalizer, Tensor)
     classes, starts = (labels.classes, labels.starts) if lists else (labels, None)
     o = replace(call.options, reduction="sum") if later else call.options
-    loss: Tensor = _sigmoid(
+    loss = _sigmoid(
         *_sources(tensors),
         *(classes, starts, *weights, list(call.shape), lists, o.kind),
         *(o.alpha, o.beta, o.rest, o.low, o.high, o.ends_only, o.ignore_index, o.positive, o.negative),
