@@ -147,7 +147,7 @@ def _sigmoid_backward(given: tuple[Any, ...], upstream: tuple[Tensor | None, ...
     return _vjp(call, given, upstream, wanted)
 
 
-def _sigmoid_shapes(*given: Any) -> Tensor:
+def _sigmoid_shapes(*given: Any) -> Any:
     call, _ = _sigmoid_call(*given)
     dtype = torch.promote_types(given[0].dtype, torch.float32)
     shape = call.shape if call.options.reduction == "none" else ()
