@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "prepared.h"
+#include "sampling_bindings.h"
 #include "xent.h"
 #ifdef XENT_XLA
 #include "xla.h"
@@ -225,6 +226,7 @@ NB_MODULE(_native, m) {
       "As Softmax.run, for rows all of whose classes were seen.");
 
   add_prepared(m);
+  add_samplers(m);
 
   m.def(
       "resolve_labels",

@@ -33,9 +33,9 @@ LAYERS = (
     ("problem", "labels", "heads"),
     ("formulas", "plan"),
     ("kernels",),
-    ("losses", "sampling", "samplers", "sharding"),
+    ("losses", "sampling", "sharding"),
     ("frontends",),
-    ("api",),
+    ("api", "samplers"),
     ("",),  # xent itself
     ("compat",),
     ("advisor",),

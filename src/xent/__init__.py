@@ -74,7 +74,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    # other libraries' names are imported when they are asked for
-    if name == "compat":
-        return importlib.import_module(f"{__name__}.compat")
+    # samplers and other libraries' names are imported when they are asked for
+    if name in ("compat", "samplers"):
+        return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

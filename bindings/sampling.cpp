@@ -1,0 +1,100 @@
+#include "sampling.h"
+
+#include <nanobind/nanobind.h>
+
+#include "sampling_bindings.h"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+using xent::i64;
+using xent::u64;
+
+namespace {
+
+template <class T>
+T* pointer(uintptr_t address) {
+  return reinterpret_cast<T*>(address);
+}
+
+template <class Real>
+int draw(xent::Sampler& sampler, uintptr_t ids, uintptr_t expected, uintptr_t trues, i64 n_trues, uintptr_t trues_expected) {
+  const xent::Draw<Real> out{pointer<i64>(ids), pointer<Real>(expected), pointer<const i64>(trues), n_trues,
+                             pointer<Real>(trues_expected)};
+  const auto interrupted = [] {
+    const nb::gil_scoped_acquire locked;
+    return PyErr_CheckSignals() != 0;
+  };
+  xent::Outcome outcome;
+  {
+    const nb::gil_scoped_release released;
+    outcome = sampler.draw(out, interrupted);
+  }
+  if (outcome == xent::Outcome::stopped) throw nb::python_error();
+  return outcome == xent::Outcome::drawn;
+}
+
+}  // namespace
+
+void add_samplers(nb::module_& m) {
+  nb::class_<xent::Sampler>(m, "Sampler")
+      .def(
+          "draw",
+          [](xent::Sampler& s, bool wide, uintptr_t ids, uintptr_t expected, uintptr_t trues, i64 n_trues,
+             uintptr_t trues_expected) {
+            return (wide ? draw<double> : draw<float>)(s, ids, expected, trues, n_trues, trues_expected) != 0;
+          },
+          "wide"_a, "ids"_a, "expected"_a, "trues"_a, "n_trues"_a, "trues_expected"_a,
+          "False if too many tries found too few distinct classes. True classes must be in range.")
+      .def_prop_ro("calls", &xent::Sampler::calls)
+      .def(
+          "place", [](xent::Sampler& s, u64 key, u64 stream, u64 calls) { s.place({key, stream}, calls); }, "key"_a,
+          "stream"_a, "calls"_a);
+
+  nb::class_<xent::LearnedUnigram, xent::Sampler>(m, "LearnedUnigramSampler")
+      .def(
+          "__init__",
+          [](xent::LearnedUnigram* self, i64 range, i64 size, bool unique, u64 key, u64 stream) {
+            new (self) xent::LearnedUnigram(range, size, unique, {key, stream});
+          },
+          "range"_a, "size"_a, "unique"_a, "key"_a, "stream"_a)
+      .def(
+          "save",
+          [](const xent::LearnedUnigram& s, uintptr_t weights) {
+            const nb::gil_scoped_release released;
+            return s.save(pointer<int32_t>(weights));
+          },
+          "weights"_a, "Writes the weights, returns the calls.")
+      .def(
+          "restore",
+          [](xent::LearnedUnigram& s, u64 key, u64 stream, u64 calls, uintptr_t weights) {
+            const nb::gil_scoped_release released;
+            s.restore({key, stream}, calls, pointer<const int32_t>(weights));
+          },
+          "key"_a, "stream"_a, "calls"_a, "weights"_a);
+
+  m.def(
+      "uniform_sampler",
+      [](i64 range, i64 size, bool unique, u64 key, u64 stream) {
+        return xent::uniform_sampler(range, size, unique, {key, stream}).release();
+      },
+      "range"_a, "size"_a, "unique"_a, "key"_a, "stream"_a, nb::rv_policy::take_ownership);
+  m.def(
+      "log_uniform_sampler",
+      [](i64 range, i64 size, bool unique, u64 key, u64 stream) {
+        return xent::log_uniform_sampler(range, size, unique, {key, stream}).release();
+      },
+      "range"_a, "size"_a, "unique"_a, "key"_a, "stream"_a, nb::rv_policy::take_ownership);
+  m.def(
+      "unigram_sampler",
+      [](uintptr_t weights, i64 range, i64 size, bool unique, u64 key, u64 stream) {
+        const nb::gil_scoped_release released;
+        return xent::unigram_sampler(pointer<const float>(weights), range, size, unique, {key, stream}).release();
+      },
+      "weights"_a, "range"_a, "size"_a, "unique"_a, "key"_a, "stream"_a, nb::rv_policy::take_ownership);
+  m.def(
+      "distort",
+      [](uintptr_t weights, i64 n, float distortion, uintptr_t out) {
+        xent::distort(pointer<const float>(weights), n, distortion, pointer<float>(out));
+      },
+      "weights"_a, "n"_a, "distortion"_a, "out"_a, "weights^distortion, in float.");
+}

@@ -1,0 +1,1 @@
+"""Samplers of classes, for losses over a few classes instead of all."""
