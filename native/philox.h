@@ -41,10 +41,18 @@ class Words {
     return x - 1.f;
   }
 
-  // [0, 1) in steps of 2^-52; the first word holds the upper bits.
-  double fraction64() {
-    const u64 high = bits32() & 0xfffffu;
-    const u64 bits = u64(0x3ff) << 52 | high << 32 | bits32();
+  // The next pairs of words as they lie: some, at most `n`, which becomes their number. Where words are used in pairs only.
+  const u32* pairs(int64_t* n) {
+    if (used_ == held) refill();
+    if (*n > (held - used_) / 2) *n = (held - used_) / 2;
+    const u32* const next = words_ + used_;
+    used_ += 2 * int(*n);
+    return next;
+  }
+
+  // A pair as a number in [0, 1), in steps of 2^-52; the first word holds the upper bits.
+  static double fraction64(const u32* pair) {
+    const u64 bits = u64(0x3ff) << 52 | u64(pair[0] & 0xfffffu) << 32 | pair[1];
     double x;
     memcpy(&x, &bits, sizeof x);
     return x - 1.0;

@@ -34,13 +34,18 @@ class LogUniform final : public Sampler {
 
  protected:
   void fill(Words& words, i64* ids, i64 n) const override {
-    for (i64 i = 0; i < n; ++i) {
-      const i64 id = i64(std::exp(words.fraction64() * log_range_)) - 1;
-      ids[i] = id < range() ? id : id % range();  // rounding may lead out of the range
+    for (i64 done = 0, some; done < n; done += some) {
+      some = n - done;
+      const u32* const pairs = words.pairs(&some);
+      kernels().log_uniform_ids(pairs, some, log_range_, double(range()) + 1, ids + done);
+      for (i64 i = 0; i < some; ++i)
+        if (ids[done + i] < 0) ids[done + i] = id_of(Words::fraction64(pairs + 2 * i));
     }
   }
   void probabilities(const i64* ids, float* p, i64 n) const override {
-    for (i64 i = 0; i < n; ++i) p[i] = float(std::log((double(ids[i]) + 2.0) / (double(ids[i]) + 1.0)) / log_range_);
+    kernels().log_uniform_probabilities(ids, n, log_range_, p);
+    for (i64 i = 0; i < n; ++i)
+      if (std::isnan(p[i])) p[i] = float(std::log((double(ids[i]) + 2.0) / (double(ids[i]) + 1.0)) / log_range_);
   }
   // The quotient is close to 1 for large classes, and its rounding would be most of its logarithm.
   void probabilities(const i64* ids, double* p, i64 n) const override {
@@ -48,6 +53,10 @@ class LogUniform final : public Sampler {
   }
 
  private:
+  i64 id_of(double u) const {
+    return (i64(std::exp(u * log_range_)) - 1) % range();  // rounding may lead out of the range
+  }
+
   const double log_range_;
 };
 

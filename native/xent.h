@@ -117,6 +117,10 @@ struct Kernels {
   void (*softmax_mass)(const Softmax&, double* mass);
   // The sum of the losses; each loss, and the gradient times `scale`, where the arrays have data.
   Total (*elementwise)(const Elementwise&, const Array& loss, const Array& gradient, double scale);
+  // Log-uniform classes of n pairs of random words, and probabilities of classes, in the bits of the C library; -1 and NaN
+  // where that is to be asked itself.
+  void (*log_uniform_ids)(const uint32_t* words, i64 n, double log_range, double top, i64* ids);
+  void (*log_uniform_probabilities)(const i64* ids, i64 n, double log_range, float* p);
 };
 
 // The kernels in use: the best instruction set this processor has, or the one forced.

@@ -89,6 +89,24 @@ def test_same_bits_as_tensorflow(kind: str, classes: int, size: int, unique: boo
         assert_same_bits(sampler.sample(true), expected)
 
 
+@pytest.mark.parametrize("classes", [3, 1000, 2**31, 2**45, 2**51, 2**52 + 1, 2**62])
+def test_same_bits_on_every_instruction_set(instruction_set: str, classes: int) -> None:
+    """Ids and counts that vectors cannot tell for sure come from the C library."""
+    seed, edge = fresh_seed(), np.array([0, 1, classes // 2, classes - 2, classes - 1])
+    true = np.concatenate([edge, np.arange(40) * (classes // 40), 2 ** np.arange(62) - 1])
+    true = true[true < classes].reshape(-1, 1)
+    expected = tf.raw_ops.LogUniformCandidateSampler(
+        true_classes=true,
+        num_true=1,
+        num_sampled=5003,
+        unique=False,
+        range_max=classes,
+        seed=GRAPH_SEED,
+        seed2=seed,
+    )
+    assert_same_bits(samplers.LogUniform(classes, 5003, unique=False, seed=seed).sample(true), expected)
+
+
 @pytest.mark.parametrize("unique", [True, False], ids=["unique", "repeating"])
 @pytest.mark.parametrize(("classes", "size"), [(1, 1), (5, 5), (64, 20), (1000, 7), (100_003, 5_000)])
 def test_same_bits_as_tensorflow_of_learned_unigrams(classes: int, size: int, unique: bool) -> None:

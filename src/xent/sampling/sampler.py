@@ -65,7 +65,8 @@ class Sampler:
         """Draws a sample.
 
         A class of probability p in one draw has the expected count `p·num_sampled`; with `unique=True`, where it took
-        more tries than `num_sampled` to find distinct classes, `1 - (1 - p)^tries`.
+        more tries than `num_sampled` to find distinct classes, `1 - (1 - p)^tries`. For distinct classes that is an
+        estimate, good to about 1 / `num_sampled`; where nothing had to be drawn again, p·num_sampled may exceed 1.
 
         Args:
             true_classes: integers `[batch]` or `[batch, num_true]`, in `[0, range_max)`. They do not change
