@@ -517,6 +517,7 @@ REFUSED: list[tuple[Callable[[], object], type[Exception], str]] = [
     (lambda: samplers.Unigram([1.0, NAN], 1), ValueError, "counts: expected finite numbers.* got nan for class 1"),
     (lambda: samplers.Unigram([1.0, -2.0], 1), ValueError, "counts: .* not negative, got -2.0 for class 1"),
     (lambda: samplers.Unigram([1.0, 1e39], 1), ValueError, "counts: expected finite numbers"),
+    (lambda: samplers.Unigram([3e38, 1e38], 1), ValueError, "counts: expected numbers whose largest.* got 6e"),
     (lambda: samplers.Unigram([0.0, 0.0], 1), ValueError, "counts: expected a positive one, got none"),
     (lambda: samplers.Unigram([1, 0, 1], 3), ValueError, "num_sampled: expected at most 2, the number of classes with"),
     (lambda: samplers.Unigram([1, 1e-25, 1], 3), ValueError, "num_sampled: expected at most 2 distinct classes"),

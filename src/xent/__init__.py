@@ -6,6 +6,7 @@
 """
 
 import importlib
+import typing
 
 from .api import (
     asymmetric_sigmoid_cross_entropy,
@@ -37,6 +38,9 @@ from .api import (
 from .heads import LowRank
 from .labels import Positives, TopK
 from .losses.softmax import Stats
+
+if typing.TYPE_CHECKING:  # at run time when it is asked for, below
+    from . import samplers as samplers
 
 __version__ = "0.1.0"
 

@@ -47,16 +47,18 @@ def accidental_hits(true_classes: ArrayLike, sampled_ids: ArrayLike) -> Accident
     trues = arguments.true_classes(true_classes)
     given = arguments.classes("sampled_ids", sampled_ids, (1,), "[num_sampled]")
     sampled = np.asarray(given, np.int64)
-    order = np.argsort(sampled, kind="stable")
+    if not trues.size or not sampled.size:
+        return AccidentalHits(np.empty(0, np.int64), np.empty(0, np.int64))
+    order = np.argsort(sampled)
     in_order = sampled[order]
-    first = np.searchsorted(in_order, trues, "left")
-    hits = np.searchsorted(in_order, trues, "right") - first  # of each true class
-    per_row = hits.reshape(len(trues), -1).sum(axis=1) if trues.size else np.zeros(len(trues), np.int64)
-    rows = np.repeat(np.arange(len(trues)), per_row)
-    hits, first = hits.reshape(-1), first.reshape(-1)
-    # the n-th hit of a true class is n places after its first one
-    nth = np.arange(hits.sum()) - np.repeat(np.cumsum(hits) - hits, hits)
-    columns = order[np.repeat(first, hits) + nth]
-    if trues.ndim == 2 and trues.shape[1] > 1:  # by column, and a class that is true twice in a row once
-        rows, columns = np.divmod(np.unique(rows * sampled.size + columns), max(sampled.size, 1))
-    return AccidentalHits(rows, columns)
+    flat = trues.reshape(-1)
+    first = np.searchsorted(in_order, flat)
+    hit = np.flatnonzero(in_order[np.minimum(first, sampled.size - 1)] == flat)  # true classes that were drawn
+    first = first[hit]
+    times = np.searchsorted(in_order, flat[hit], "right") - first
+    # a class that was drawn n times lies in n places from its first one on
+    nth = np.arange(times.sum()) - np.repeat(np.cumsum(times) - times, times)
+    columns = order[np.repeat(first, times) + nth]
+    rows = np.repeat(hit // (flat.size // len(trues)), times)
+    # by row and column; a class that is true twice in a row counts once
+    return AccidentalHits(*np.divmod(np.unique(rows * sampled.size + columns), sampled.size))

@@ -137,9 +137,8 @@ class Sampler:
         return _revive, (type(self), self._arguments(), self.state)
 
     def __repr__(self) -> str:
-        return (
-            f"{type(self).__name__}({self.range_max}, {self.num_sampled}, unique={self.unique}, dtype={self.dtype!r})"
-        )
+        shown = ", ".join(f"{name}={getattr(self, name)!r}" for name in ("range_max", "num_sampled", "unique", "dtype"))
+        return f"{type(self).__name__}({shown})"
 
 
 def _revive(kind: type[Kind], kind_arguments: dict[str, Any], state: State) -> Kind:

@@ -106,7 +106,7 @@ class Unigram(Sampler):
             ...     path = pathlib.Path(folder) / "words.csv"
             ...     _ = path.write_text("the,30\\nof,10\\n")
             ...     xent.samplers.Unigram.from_file(path, 2, num_reserved_ids=1)
-            Unigram(3, 2, unique=True, dtype='float32')
+            Unigram(range_max=3, num_sampled=2, unique=True, dtype='float32')
         """
         return cls(read_counts(path), num_sampled, **options)
 
@@ -153,6 +153,13 @@ def _own_shard(weights: NDArray[np.float32], num_reserved_ids: int, num_shards: 
     own = np.ascontiguousarray(np.concatenate([np.zeros(reserved, np.float32), weights])[first::shards])
     if not own.any():
         raise value_error("counts", "a positive one", "none in this shard", "Pass counts that are not all 0.")
+    if (bound := float(own.max()) * own.size) > float(np.finfo(np.float32).max):  # of the sum, and of a step on the way
+        raise value_error(
+            "counts",
+            "numbers whose largest, times the number of classes, float32 can hold",
+            f"{bound:.3g}",
+            "Divide the counts by a constant.",
+        )
     return own
 
 
