@@ -29,8 +29,8 @@ from torch.nn import functional
 
 import xent
 from xent.bench.machine import machine
-from xent.bench.memory import CLEAR, ENVIRONMENT, RESET_PEAK, status_bytes
 from xent.bench.timing import Timing, interleave, seconds
+from xent.peak_memory import CLEAR, ENVIRONMENT, RESET_PEAK, status_bytes
 
 # Rows, width of the hidden states, classes; and whether the rivals, which store all logits, are left out.
 CASES: dict[str, tuple[int, int, int, bool]] = {

@@ -32,7 +32,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 import xent.compat.torch
-from xent.bench.memory import CLEAR, ENVIRONMENT, RESET_PEAK, status_bytes
+from xent.peak_memory import CLEAR, ENVIRONMENT, RESET_PEAK, status_bytes
 
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "torch": torch.nn.functional.cross_entropy,

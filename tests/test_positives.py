@@ -220,7 +220,7 @@ def test_one_list_serves_rows_and_threads_alike(instruction_set: str, keep_threa
 MEMORY = """
 import gc, sys
 import numpy as np
-from xent.bench.memory import CLEAR, RESET_PEAK, status_bytes
+from xent.peak_memory import CLEAR, RESET_PEAK, status_bytes
 import xent
 
 rows, classes, training, form, framework = 256, 131072, sys.argv[1] == "training", sys.argv[2], sys.argv[3]
@@ -258,7 +258,7 @@ print((status_bytes("VmHWM") - before) / x.nbytes)
 )
 def test_no_dense_label_matrix_ever_exists(what: str, form: str, framework: str) -> None:
     """Peak memory of a step beyond its inputs: the gradient, and 5 percent of the logits at most."""
-    from xent.bench.memory import CLEAR, ENVIRONMENT
+    from xent.peak_memory import CLEAR, ENVIRONMENT
 
     if not CLEAR.exists():
         pytest.skip("peak memory is measured on Linux")

@@ -28,7 +28,7 @@ TESTS = ROOT / "tests"
 
 # Each layer imports only from layers before it, or from its own package.
 LAYERS = (
-    ("errors", "caching", "_native"),
+    ("errors", "caching", "peak_memory", "_native"),
     ("options",),
     ("problem", "labels", "heads"),
     ("formulas", "plan"),

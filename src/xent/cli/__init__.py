@@ -64,10 +64,11 @@ def _run(arguments: list[str]) -> int:
         namespace = parser.parse_args(arguments)
         return int(import_module(COMMANDS[namespace.command].module).run(namespace))
     except ModuleNotFoundError as error:
-        if chosen not in COMMANDS or error.name is None or error.name.split(".")[0] == "xent":
+        package = (error.name or "xent").split(".")[0]
+        if chosen not in COMMANDS or package == "xent":
             raise
         print(
-            f"xent {chosen}: the Python package {error.name!r} is not installed. "
+            f"xent {chosen}: the Python package {package!r} is not installed. "
             f'Run: pip install "xent[{COMMANDS[chosen].extra}]"',
             file=sys.stderr,
         )

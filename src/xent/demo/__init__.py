@@ -1,8 +1,9 @@
 """`xent demo`: what the losses do, shown on models that train in seconds on NumPy alone.
 
 Each file is one step: `data` (images of digits, tumours) → `digits` and `binary` (the trainings, with `model` and
-`metrics`), `regression` (asymmetric cost), `curves` (the losses as functions) → `report` (progress and tables) and
-`plots`.
+`metrics`), `regression` (asymmetric cost), `curves` (the losses as functions) → `report` and `plots`.
+With `--text`: `corpus` (source code as numbers) → `text` (the trainings, with `language`, the model) → `text_report`
+and `text_plots`. Both print by `terminal` and draw by `figures`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from ..errors import message
+from .corpus import read_corpus, standard_library
+from .usage import UsageError
+
+EPOCHS = 15
+STEPS = 80
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,8 +30,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="fixes the splits, the first weights and the noise (default: 0)",
     )
+    parser.add_argument("--epochs", type=_integer(1), metavar="N", help=f"passes over the images (default: {EPOCHS})")
     parser.add_argument(
-        "--epochs", type=_integer(1), default=15, metavar="N", help="passes over the images (default: 15)"
+        "--text",
+        type=Path,
+        nargs="?",
+        const=standard_library(),
+        metavar="FOLDER",
+        help="instead: a language model on the Python files below a folder (default: Python's own library), "
+        "with the loss apart from the projection and fused with it",
+    )
+    parser.add_argument(
+        "--steps", type=_integer(1), metavar="N", help=f"updates of the language model (default: {STEPS})"
     )
     parser.add_argument(
         "--out",
@@ -40,6 +55,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Trains, prints the results and writes the plots; returns the exit status."""
+    try:
+        return _images(options) if options.text is None else _text(options)
+    except UsageError as error:
+        print(f"xent demo: {error}", file=sys.stderr)
+        return 2
+
+
+def _images(options: argparse.Namespace) -> int:
+    """The small models on images, tumours and numbers."""
     from . import plots
     from .binary import detect_all
     from .data import load_digits, load_tumours
@@ -47,26 +71,42 @@ def run(options: argparse.Namespace) -> int:
     from .regression import fit_all
     from .report import Report
 
-    out: Path = options.out
-    problem = _unusable(out)
-    if problem:
-        print(
-            "xent demo: " + message("--out", "a folder to write to", f"{out} ({problem})", "Name another."),
-            file=sys.stderr,
-        )
-        return 2
-
+    if options.steps is not None:
+        raise UsageError("--steps", "to go with --text", "it alone", "Add --text, or use --epochs.")
+    epochs = EPOCHS if options.epochs is None else options.epochs
+    _make(options.out)
     digits, tumours = load_digits(options.seed), load_tumours(options.seed)
     report = Report(quiet=options.quiet)
-    report.opening(digits, options.seed, options.epochs)
+    report.opening(digits, options.seed, epochs)
     with report.progress() as progress:
-        trainings = train_all(digits, options.epochs, options.seed, progress)
+        trainings = train_all(digits, epochs, options.seed, progress)
         detectors = detect_all(tumours, progress)
         fits = fit_all(options.seed, progress)
     report.digits(trainings)
     report.tumours(tumours, detectors)
     report.regression(fits)
-    report.plots(plots.write_all(out, trainings, tumours, detectors, fits))
+    report.plots(plots.write_all(options.out, trainings, tumours, detectors, fits))
+    return 0
+
+
+def _text(options: argparse.Namespace) -> int:
+    """The language model, with two forms of the loss."""
+    from .text import compare, continuations
+    from .text_plots import write_all
+    from .text_report import TextReport
+
+    if options.epochs is not None:
+        raise UsageError("--epochs", "to go without --text", "both", "Use --steps.")
+    steps = STEPS if options.steps is None else options.steps
+    corpus = read_corpus(options.text, options.seed)
+    _make(options.out)
+    report = TextReport(quiet=options.quiet)
+    report.corpus(corpus, steps, options.seed)
+    with report.progress() as progress:
+        found = compare(corpus, steps, options.seed, progress)
+    report.comparison(found)
+    report.continuations(continuations(found.fused.model, corpus.vocabulary))
+    report.plots(write_all(options.out, found))
     return 0
 
 
@@ -85,10 +125,18 @@ def _integer(least: int) -> Callable[[str], int]:
     return integer
 
 
-def _unusable(folder: Path) -> str | None:
-    """Makes the folder; the reason if it cannot be written to."""
+def _make(folder: Path) -> None:
+    """Makes the folder that the plots go to.
+
+    Raises:
+        UsageError: it cannot be written to.
+    """
+    problem = None
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        return error.strerror
-    return None if os.access(folder, os.W_OK) else "no permission to write"
+        problem = error.strerror
+    if problem is None and not os.access(folder, os.W_OK):
+        problem = "no permission to write"
+    if problem is not None:
+        raise UsageError("--out", "a folder to write to", f"{folder} ({problem})", "Name another.")

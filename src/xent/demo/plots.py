@@ -1,15 +1,11 @@
-"""The plots of the demo, one function a file. Colours are Okabe and Ito's, which colour-blind readers tell apart."""
+"""The plots of images, tumours and regression, one function a file."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 import xent
@@ -18,46 +14,29 @@ from .binary import Detector
 from .curves import binary_curves
 from .data import FEATURES, Tumours
 from .digits import RARE, Trainings
+from .figures import BLACK, BLUE, GREEN, ORANGE, VERMILION, label_axes, new_figure, write
 from .regression import Fit
-
-BLACK, ORANGE, GREEN, BLUE, VERMILION = "#000000", "#E69F00", "#009E73", "#0072B2", "#D55E00"
-STYLE: dict[Any, Any] = {
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlelocation": "left",
-    "axes.titlesize": 11,
-    "figure.constrained_layout.h_pad": 0.1,
-    "figure.constrained_layout.use": True,
-    "figure.constrained_layout.w_pad": 0.15,
-    "font.size": 10,
-    "grid.alpha": 0.25,
-    "legend.frameon": False,
-    "legend.handlelength": 2.6,
-    "lines.linewidth": 1.8,
-}
-DOTS_PER_INCH = 150
 
 
 def write_all(
     folder: Path, trainings: Trainings, tumours: Tumours, detectors: Sequence[Detector], fits: Sequence[Fit]
 ) -> list[Path]:
     """Draws every plot into the folder; the paths of the files."""
-    with matplotlib.rc_context(STYLE):
-        figures = {
-            "loss-curves.png": loss_curves(trainings, fits),
-            "binary-loss.png": binary_loss(),
-            "class-weights.png": class_weights(trainings),
-            "positive-weight.png": positive_weight(tumours, detectors),
-            "asymmetric-cost.png": asymmetric_cost(fits),
-        }
-        return [_save(figure, folder / name) for name, figure in figures.items()]
+    return write(
+        folder,
+        {
+            "loss-curves.png": lambda: loss_curves(trainings, fits),
+            "binary-loss.png": binary_loss,
+            "class-weights.png": lambda: class_weights(trainings),
+            "positive-weight.png": lambda: positive_weight(tumours, detectors),
+            "asymmetric-cost.png": lambda: asymmetric_cost(fits),
+        },
+    )
 
 
 def loss_curves(trainings: Trainings, fits: Sequence[Fit]) -> Figure:
     """Training and test loss of every classifier, and the cost of every regression."""
-    figure, (left, middle, right) = _figure(13, 4.4, columns=3)
+    figure, (left, middle, right) = new_figure(13, 4.4, columns=3)
     styles = ((BLACK, "-"), (GREEN, "-"), (BLUE, "-"), (VERMILION, "--"), (ORANGE, "--"))
     for training, (colour, dash) in zip(trainings.all(), styles, strict=True):
         epochs = np.arange(1, len(training.train_losses) + 1)
@@ -66,10 +45,10 @@ def loss_curves(trainings: Trainings, fits: Sequence[Fit]) -> Figure:
         if training.floor > 0:
             left.axhline(training.floor, color=colour, linestyle=":", linewidth=1.2)
     left.set_title("Training loss: no model gets below the\nentropy of soft targets (dotted)")
-    _label(left, "epoch", "training loss (nats)")
+    label_axes(left, "epoch", "training loss (nats)")
     few, weighted = trainings.imbalanced.scores.loss, trainings.weighted.scores.loss
     middle.set_title(f"Test loss after imbalanced training: {few:.2f} nats,\nwith class weights {weighted:.2f}")
-    _label(middle, "epoch", "test loss (nats)")
+    label_axes(middle, "epoch", "test loss (nats)")
     middle.legend()
     for axes in (left, middle):
         axes.set_ylim(bottom=0)
@@ -79,7 +58,7 @@ def loss_curves(trainings: Trainings, fits: Sequence[Fit]) -> Figure:
         right.plot(np.arange(1, len(fit.losses) + 1), fit.losses, color=colour, label=fit.name)
     right.set_yscale("log")
     right.set_title("Regression: the mean cost settles at\n" + " and ".join(f"{f.losses[-1]:.3f}" for f in fits))
-    _label(right, "step", "mean cost (log scale)")
+    label_axes(right, "step", "mean cost (log scale)")
     right.legend(title="cost per unit")
     return figure
 
@@ -87,7 +66,7 @@ def loss_curves(trainings: Trainings, fits: Sequence[Fit]) -> Figure:
 def binary_loss() -> Figure:
     """The loss of one prediction for either label, against its probability and against its score."""
     curves = binary_curves()
-    figure, (left, right) = _figure(10, 4.4, columns=2)
+    figure, (left, right) = new_figure(10, 4.4, columns=2)
     for loss, colour, dash, label, sign in (
         (curves.positive_loss, BLUE, "-", "y = 1", "y = +1"),
         (curves.negative_loss, VERMILION, "--", "y = 0", "y = -1"),
@@ -107,15 +86,15 @@ def binary_loss() -> Figure:
         axes.set_ylim(0, 5)
         axes.legend(loc="upper center")
     left.set_title("The surer the wrong answer,\nthe faster the loss grows")
-    _label(left, "predicted probability of the positive class", "loss (nats)")
+    label_axes(left, "predicted probability of the positive class", "loss (nats)")
     right.set_title("log(1 + exp(-y·s)): a wrong score costs in\nproportion, a right one next to nothing")
-    _label(right, "score s (nats)", "loss (nats)")
+    label_axes(right, "score s (nats)", "loss (nats)")
     return figure
 
 
 def class_weights(trainings: Trainings) -> Figure:
     """Recall of each digit after imbalanced training, without and with class weights."""
-    figure, (axes,) = _figure(9, 4.4, columns=1)
+    figure, (axes,) = new_figure(9, 4.4, columns=1)
     without, with_weights = trainings.imbalanced, trainings.weighted
     digits, width = np.arange(len(trainings.images_per_digit)), 0.4
     axes.bar(
@@ -142,7 +121,7 @@ def class_weights(trainings: Trainings) -> Figure:
         f"{without.rare_recall:.0%} without class weights, {with_weights.rare_recall:.0%} with",
         pad=28,
     )
-    _label(axes, "digit, and its number of training images", "recall on the test images (%)")
+    label_axes(axes, "digit, and its number of training images", "recall on the test images (%)")
     axes.set_ylim(0, 104)
     axes.grid(visible=False, axis="x")
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2)
@@ -151,7 +130,7 @@ def class_weights(trainings: Trainings) -> Figure:
 
 def positive_weight(tumours: Tumours, detectors: Sequence[Detector]) -> Figure:
     """Recall and precision against the weight of the positive class, and the boundaries that three weights draw."""
-    figure, (left, right) = _figure(12, 4.8, columns=2)
+    figure, (left, right) = new_figure(12, 4.8, columns=2)
     weights = [d.pos_weight for d in detectors]
     left.plot(weights, [100 * d.scores.recall for d in detectors], "o-", color=BLUE, label="recall")
     left.plot(weights, [100 * d.scores.precision for d in detectors], "^--", color=VERMILION, label="precision")
@@ -160,7 +139,7 @@ def positive_weight(tumours: Tumours, detectors: Sequence[Detector]) -> Figure:
     left.set_xticks(weights, [f"{w:g}" for w in weights])
     left.minorticks_off()
     left.set_title("pos_weight above 1 finds more of the malignant tumours,\nbelow 1 raises fewer false alarms")
-    _label(left, "pos_weight (log scale)", "held-out tumours, at threshold 0.5 (%)")
+    label_axes(left, "pos_weight (log scale)", "held-out tumours, at threshold 0.5 (%)")
     left.legend(loc="lower left")
 
     lightest, plain, heaviest = detectors[0], next(d for d in detectors if d.pos_weight == 1), detectors[-1]
@@ -185,14 +164,14 @@ def positive_weight(tumours: Tumours, detectors: Sequence[Detector]) -> Figure:
     right.set_xlim(measured[:, 0].min() - 1, measured[:, 0].max() + 1)
     right.set_ylim(*y)
     right.set_title("because it moves the line of probability 0.5;\nto its right a tumour counts as malignant")
-    _label(right, *FEATURES)
+    label_axes(right, *FEATURES)
     right.legend(loc="lower right")
     return figure
 
 
 def asymmetric_cost(fits: Sequence[Fit]) -> Figure:
     """The two costs, and the errors of the models fitted under them."""
-    figure, (left, right) = _figure(11, 4.4, columns=2)
+    figure, (left, right) = new_figure(11, 4.4, columns=2)
     errors = np.linspace(-0.15, 0.15, 301)
     for fit, colour, marker in zip(fits, (BLUE, ORANGE), ("o", "^"), strict=True):
         cost = xent.pinball_loss(errors, np.zeros_like(errors), over=fit.over, under=fit.under, reduction="none")
@@ -202,29 +181,12 @@ def asymmetric_cost(fits: Sequence[Fit]) -> Figure:
         right.plot(fit.targets, fit.errors, marker, color=colour, markersize=3, alpha=0.6, label=label)
     ratio = max(fits[0].over, fits[0].under) / min(fits[0].over, fits[0].under)
     left.set_title(f"An error on one side costs {ratio:g} times\nas much as one on the other,")
-    _label(left, "prediction - target", "cost")
+    label_axes(left, "prediction - target", "cost")
     left.legend(title="cost per unit", loc="upper center")
     right.axhline(0, color=BLACK, linewidth=1)
     high = " and ".join(f"{f.share_over:.0%}" for f in fits)
     right.set_title(f"so the fits keep to the cheap side:\n{high} of the predictions are too high")
     right.set_ylim(-0.16, 0.16)
-    _label(right, "target", "prediction - target")
+    label_axes(right, "target", "prediction - target")
     right.legend(markerscale=2, loc="upper left")
     return figure
-
-
-def _figure(width: float, height: float, columns: int) -> tuple[Figure, Any]:
-    """A figure of so many inches, with its axes side by side."""
-    figure = Figure(figsize=(width, height))
-    return figure, figure.subplots(1, columns, squeeze=False)[0]
-
-
-def _label(axes: Axes, x: str, y: str) -> None:
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
-
-
-def _save(figure: Figure, path: Path) -> Path:
-    FigureCanvasAgg(figure)  # draws without a display, whatever backend is set
-    figure.savefig(path, dpi=DOTS_PER_INCH)
-    return path
