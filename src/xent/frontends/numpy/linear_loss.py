@@ -94,6 +94,7 @@ class _Products:
         self._gradient = self._buffer(blocks) if apart else self._logits
         self._rows: Any = None
         self._all = [a.shape for pair in zip(self._inputs, self._weights, strict=True) for a in pair]
+        # zeros, since no block may come where no row counts
         self._totals: list[Any] = [
             np.zeros(shape, dtype) if want else None for shape, want in zip(self._all, wanted[:-1], strict=True)
         ]
@@ -140,9 +141,9 @@ class _Products:
             of_x, of_w = self._totals[2 * at : 2 * at + 2]
             for here, some in self._pieces(classes):
                 if of_x is not None:
-                    of_x[rows] += g[:, here] @ np.asarray(w[some], self._dtype)
+                    _add_product(of_x[rows], g[:, here], np.asarray(w[some], self._dtype), some.start == 0)
                 if of_w is not None:
-                    of_w[some] += g[:, here].T @ x[rows]
+                    _add_product(of_w[some], g[:, here].T, x[rows], rows.start == 0)
         if self._of_bias is not None:
             self._of_bias[classes] += g.sum(0)
 
@@ -162,6 +163,14 @@ class _Products:
                 found = whole
             out.append(found)
         return [*out, self._of_bias]
+
+
+def _add_product(total: Array, a: Array, b: Array, first: bool) -> None:
+    """total + a·b, or the first product."""
+    if first:
+        np.matmul(a, b, out=total)
+    else:
+        total += a @ b
 
 
 def _block(buffer: Array, rows: slice, classes: slice) -> Array:
