@@ -30,12 +30,13 @@ TESTS = ROOT / "tests"
 LAYERS = (
     ("errors", "caching", "peak_memory", "_native"),
     ("options",),
-    ("problem", "labels", "heads"),
+    ("problem", "labels", "heads", "sparse"),
     ("formulas", "plan"),
     ("kernels",),
     ("losses", "sampling", "sharding"),
     ("frontends",),
     ("api", "samplers"),
+    ("sampled_losses",),
     ("",),  # xent itself
     ("compat",),
     ("advisor",),

@@ -38,6 +38,14 @@ from .api import (
 from .heads import LowRank
 from .labels import Positives, TopK
 from .losses.softmax import Stats
+from .sampled_losses import (
+    in_batch_softmax_loss,
+    nce_loss,
+    negative_sampling_loss,
+    rank_sampled_softmax_loss,
+    sampled_softmax_loss,
+)
+from .sparse import SparseRows
 
 if typing.TYPE_CHECKING:  # at run time when it is asked for, below
     from . import samplers as samplers
@@ -47,6 +55,7 @@ __version__ = "0.1.0"
 __all__ = [
     "LowRank",
     "Positives",
+    "SparseRows",
     "Stats",
     "TopK",
     "asymmetric_sigmoid_cross_entropy",
@@ -55,6 +64,7 @@ __all__ = [
     "cross_entropy_from_probs",
     "focal_cross_entropy",
     "get_num_threads",
+    "in_batch_softmax_loss",
     "kl_divergence",
     "linear_sigmoid_cross_entropy",
     "linear_softmax_cross_entropy",
@@ -62,9 +72,13 @@ __all__ = [
     "log_softmax",
     "logistic_loss",
     "logsumexp",
+    "nce_loss",
+    "negative_sampling_loss",
     "pinball_loss",
     "poly_cross_entropy",
+    "rank_sampled_softmax_loss",
     "row_loss",
+    "sampled_softmax_loss",
     "selective_log_softmax",
     "set_num_threads",
     "show_config",

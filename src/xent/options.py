@@ -60,11 +60,6 @@ def _softmax_options(
     smoothing = _number("label_smoothing", label_smoothing)
     if not 0.0 <= smoothing <= 1.0:
         raise value_error("label_smoothing", "a number in [0, 1]", repr(label_smoothing), "Usual values are 0 to 0.2.")
-    heat = _number("temperature", temperature)
-    if not 1.0 / LARGEST <= heat <= LARGEST:
-        raise value_error(
-            "temperature", f"a positive number, {_RANGE}", repr(temperature), "Usual values are 0.5 to 10."
-        )
     cap = None if softcap is None else _number("softcap", softcap)
     if cap is not None and not 1.0 / LARGEST <= cap <= LARGEST:
         raise value_error("softcap", f"None or a positive number, {_RANGE}", repr(softcap), "Pass None for no cap.")
@@ -75,7 +70,7 @@ def _softmax_options(
         axis=_integer("axis", axis),
         label_smoothing=smoothing,
         ignore_index=None if ignore_index is None else _label("ignore_index", ignore_index),
-        temperature=heat,
+        temperature=positive_number("temperature", temperature),
         softcap=cap,
         z_loss=z,
         reduction=check_reduction(reduction),
@@ -133,6 +128,14 @@ def _between(name: str, value: Any, low: float, high: float, hint: str) -> float
     if high == LARGEST and not high < number < math.inf:
         bounds = f"a finite number of at least {low:g}"
     raise value_error(name, bounds, repr(value), hint)
+
+
+def positive_number(name: str, value: Any) -> float:
+    """A checked divisor of logits."""
+    number = _number(name, value)
+    if not 1.0 / LARGEST <= number <= LARGEST:
+        raise value_error(name, f"a positive number, {_RANGE}", repr(value), "Usual values are 0.5 to 10.")
+    return number
 
 
 def axis_option(axis: Any) -> int:

@@ -1,5 +1,9 @@
 """JAX: the native kernels on arrays of the CPU, as custom calls of XLA under jit; the reference everywhere else."""
 
+from functools import partial
+
+from ...sampling import logits
+from .. import sampled
 from .activations import log_softmax, logsumexp, softmax
 from .arrays import NAMESPACE
 from .elementwise_loss import elementwise_loss, log_sigmoid, sigmoid
@@ -8,17 +12,24 @@ from .linear_loss import linear_sigmoid_cross_entropy, linear_softmax_cross_entr
 from .probability_loss import binary_cross_entropy_from_probs, cross_entropy_from_probs, kl_divergence
 from .softmax_loss import softmax_cross_entropy
 
+sampled_logits = partial(sampled.sampled_logits, NAMESPACE, logits.sampled_logits)
+in_batch_logits = partial(sampled.in_batch_logits, NAMESPACE, logits.in_batch_logits)
+ranked_candidates = partial(sampled.ranked, NAMESPACE, logsumexp)
+
 __all__ = [
     "NAMESPACE",
     "binary_cross_entropy_from_probs",
     "cross_entropy_from_probs",
     "elementwise_loss",
+    "in_batch_logits",
     "kl_divergence",
     "linear_sigmoid_cross_entropy",
     "linear_softmax_cross_entropy",
     "log_sigmoid",
     "log_softmax",
     "logsumexp",
+    "ranked_candidates",
+    "sampled_logits",
     "sigmoid",
     "softmax",
     "softmax_cross_entropy",

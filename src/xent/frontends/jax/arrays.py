@@ -91,6 +91,16 @@ class _Namespace:
         return jnp.take(x, indices, mode="clip")
 
     @staticmethod
+    def gather(x: Any, ids: Any, sparse: bool = False) -> Any:
+        """The lines of `x` with these numbers; NaN where there is none."""
+        return jnp.take(x, ids, axis=0, mode="fill")
+
+    @staticmethod
+    def top(x: Any, k: int) -> Any:
+        """Where the k largest numbers are."""
+        return jax.lax.top_k(x, k)[1]
+
+    @staticmethod
     def arange(n: int, device: Any = None) -> Any:
         return jnp.arange(n)
 

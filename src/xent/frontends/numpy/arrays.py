@@ -89,6 +89,16 @@ class _Namespace:
         return getattr(np, name)
 
     @staticmethod
+    def gather(x: Any, ids: Any, sparse: bool = False) -> Any:
+        """The lines of `x` with these numbers."""
+        return x[ids]
+
+    @staticmethod
+    def top(x: Any, k: int) -> Any:
+        """Where the k largest numbers are, the first of equal ones before."""
+        return np.argsort(-x, kind="stable")[:k]
+
+    @staticmethod
     def stop_gradient(x: Any) -> Any:
         return x
 

@@ -14,10 +14,26 @@ from .arrays import Array
 
 
 class _Recorder:
-    """The losses that a function computed: the result, an argument, the gradient to it; once for each argument."""
+    """The losses that a function computed: the result, an argument, the gradient to it; once for each argument.
+
+    And what arguments were made from: a result, its sources, and the gradients to them for one to the result.
+    """
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, Any, Array | None]] = []
+        self.links: list[tuple[Any, list[Any], Callable[[Array], list[Any]]]] = []
+
+    def link(self, result: Any, sources: list[Any], vjp: Callable[[Array], list[Any]]) -> None:
+        self.links.append((result, sources, vjp))
+
+    def gradients(self, loss: Any) -> list[tuple[Any, Any]]:
+        """The arguments of a loss and the gradients to them, those of what they were made from after them."""
+        found: list[tuple[Any, Any]] = [(argument, g) for result, argument, g in self.calls if result is loss]
+        for result, sources, vjp in reversed(self.links):
+            upstream = next((g for argument, g in found if argument is result), None)
+            if upstream is not None:
+                found += zip(sources, vjp(upstream), strict=True)
+        return found
 
     def add(self, result: Any, argument: Any, gradient: Array | None) -> None:
         self.calls.append((result, argument, gradient))
@@ -48,7 +64,7 @@ def value_and_grad(
     finally:
         active.reset(token)
     loss = loss_of(out, has_aux)
-    calls = [c for c in recorder.calls if c[0] is loss]
+    calls = recorder.gradients(loss)
     if not calls:
         raise type_error(
             "loss_fn",
@@ -57,13 +73,13 @@ def value_and_grad(
             "Return the loss as it came (with has_aux=True in front of a tuple), or use torch tensors, which "
             "differentiate any function.",
         )
-    if calls[0][2] is None:
+    if calls[0][1] is None:
         raise value_error(
             "loss_fn", "a scalar loss", f"an array of shape {np.shape(loss)}", "Use reduction='mean' or 'sum'."
         )
     found: list[Any] = []
     for at in wanted:
-        gradient = next((c[2] for c in calls if c[1] is args[at]), None)
+        gradient = next((g for argument, g in calls if argument is args[at]), None)
         if gradient is None:
             raise value_error(
                 "argnums",

@@ -9,7 +9,8 @@ from typing import Any
 import tensorflow as tf
 
 from ...options import ElementwiseOptions, SoftmaxOptions
-from .. import probability_loss
+from ...sampling import logits
+from .. import probability_loss, sampled
 from . import activations, linear_loss, softmax_loss
 from . import elementwise_loss as elementwise
 from .arrays import NAMESPACE, as_tensor, check_class_axis
@@ -51,17 +52,24 @@ cross_entropy_from_probs = _of_tensors(_cross_entropy_from_probs, "probs")
 binary_cross_entropy_from_probs = _of_tensors(_binary_cross_entropy_from_probs, "probs")
 kl_divergence = _of_tensors(partial(probability_loss.kl_divergence, NAMESPACE), "predictions")
 
+sampled_logits = _of_tensors(partial(sampled.sampled_logits, NAMESPACE, logits.sampled_logits), "inputs")
+in_batch_logits = _of_tensors(partial(sampled.in_batch_logits, NAMESPACE, logits.in_batch_logits), "queries")
+ranked_candidates = _of_tensors(partial(sampled.ranked, NAMESPACE, activations.logsumexp), "inputs")
+
 __all__ = [
     "NAMESPACE",
     "binary_cross_entropy_from_probs",
     "cross_entropy_from_probs",
     "elementwise_loss",
+    "in_batch_logits",
     "kl_divergence",
     "linear_sigmoid_cross_entropy",
     "linear_softmax_cross_entropy",
     "log_sigmoid",
     "log_softmax",
     "logsumexp",
+    "ranked_candidates",
+    "sampled_logits",
     "sigmoid",
     "softmax",
     "softmax_cross_entropy",

@@ -199,6 +199,7 @@ _NAMES = {
     "any": tf.reduce_any,
     "asarray": tf.convert_to_tensor,
     "broadcast_to": tf.broadcast_to,
+    "concat": tf.concat,
     "equal": tf.equal,
     "exp": tf.exp,
     "expand_dims": tf.expand_dims,
@@ -276,6 +277,18 @@ class _Namespace:
         order = list(range(x.shape.rank))
         order.insert(to % len(order), order.pop(source))
         return x if order == sorted(order) else tf.transpose(x, order)
+
+    @staticmethod
+    def gather(x: Any, ids: Any, sparse: bool = False) -> Any:
+        """The lines of `x` with these numbers; with a gradient of indexed slices if asked for."""
+        if sparse:
+            return tf.gather(x, ids)
+        return tf.gather(x[None], ids[None], axis=1, batch_dims=1)[0]  # as a batch of one, whose gradient is dense
+
+    @staticmethod
+    def top(x: Any, k: int) -> Any:
+        """Where the k largest numbers are."""
+        return tf.math.top_k(x, k).indices
 
     @staticmethod
     def take(x: Any, indices: Any) -> Any:

@@ -5,7 +5,8 @@ from functools import partial
 import torch
 
 from ... import _native, caching
-from .. import probability_loss
+from ...sampling import logits
+from .. import probability_loss, sampled
 from .activations import log_softmax, logsumexp, softmax
 from .arrays import NAMESPACE
 from .elementwise_loss import elementwise_loss, log_sigmoid, sigmoid
@@ -20,17 +21,24 @@ kl_divergence = partial(probability_loss.kl_divergence, NAMESPACE)
 caching.tracing = torch.compiler.is_compiling
 _native.share_openmp()  # torch's threads: a second pool would compete with them
 
+sampled_logits = partial(sampled.sampled_logits, NAMESPACE, logits.sampled_logits)
+in_batch_logits = partial(sampled.in_batch_logits, NAMESPACE, logits.in_batch_logits)
+ranked_candidates = partial(sampled.ranked, NAMESPACE, logsumexp)
+
 __all__ = [
     "NAMESPACE",
     "binary_cross_entropy_from_probs",
     "cross_entropy_from_probs",
     "elementwise_loss",
+    "in_batch_logits",
     "kl_divergence",
     "linear_sigmoid_cross_entropy",
     "linear_softmax_cross_entropy",
     "log_sigmoid",
     "log_softmax",
     "logsumexp",
+    "ranked_candidates",
+    "sampled_logits",
     "sigmoid",
     "softmax",
     "softmax_cross_entropy",

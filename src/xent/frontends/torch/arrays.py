@@ -63,12 +63,25 @@ class _Namespace:
     exp, log, log1p, expm1, tanh, abs = torch.exp, torch.log, torch.log1p, torch.expm1, torch.tanh, torch.abs
     logaddexp, maximum, isfinite = torch.logaddexp, torch.maximum, torch.isfinite
     equal, not_equal = torch.eq, torch.ne
+    concat = torch.cat
     where, sum, all, argmax, take = torch.where, torch.sum, torch.all, torch.argmax, torch.take
     arange, any, asarray, broadcast_to = torch.arange, torch.any, torch.as_tensor, torch.broadcast_to
     permute_dims, flatten, reshape = torch.permute, torch.flatten, torch.reshape
     zeros_like, ones_like = torch.zeros_like, torch.ones_like
     expand_dims = torch.unsqueeze
     stop_gradient = torch.detach
+
+    @staticmethod
+    def gather(x: Tensor, ids: Tensor, sparse: Any = False) -> Tensor:
+        """The lines of `x` with these numbers; with a sparse gradient if asked for."""
+        if x.ndim == 1:
+            return torch.gather(x, 0, ids.reshape(-1), sparse_grad=sparse).view(ids.shape)
+        return torch.nn.functional.embedding(ids, x, sparse=sparse)
+
+    @staticmethod
+    def top(x: Tensor, k: int) -> Tensor:
+        """Where the k largest numbers are."""
+        return torch.topk(x, k).indices
 
     @staticmethod
     def moveaxis(x: Tensor, source: int, to: int) -> Tensor:

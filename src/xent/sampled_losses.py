@@ -1,0 +1,407 @@
+"""Losses over a sample of the classes, for so many of them that no step can afford all logits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .api import sigmoid_cross_entropy, softmax_cross_entropy
+from .errors import type_error, value_error
+from .frontends import frontend_for
+from .labels import TopK
+from .options import check_reduction, positive_number
+from .sampling.arguments import integer
+from .sampling.sampler import Candidates, Sampler
+
+
+def _source(sampler: Any, candidates: Any, classes: int) -> Any:
+    """What the candidates come from: they themselves, or a function of the true classes."""
+    if (sampler is None) == (candidates is None):
+        got = "neither" if sampler is None else "both"
+        raise type_error("sampler", "a sampler or candidates, one of them", got, "Pass xent.samplers.LogUniform(…).")
+    if candidates is not None:
+        return candidates
+    if not isinstance(sampler, Sampler):
+        raise type_error("sampler", "one of xent.samplers", type(sampler).__name__, "Pass what you drew as candidates.")
+    if sampler.range_max > classes:
+        expected = f"a sampler of at most {classes} classes, the lines of the weight"
+        raise value_error("sampler", expected, f"range_max={sampler.range_max}", "Pass range_max=weight.shape[0].")
+    return sampler.sample
+
+
+def _classes(weight: Any) -> int:
+    shape = getattr(weight, "shape", None)
+    return int(shape[0]) if shape is not None and len(shape) else 0
+
+
+def _sampled(
+    inputs: Any,
+    weight: Any,
+    labels: Any,
+    sampler: Any,
+    candidates: Any,
+    bias: Any,
+    temperature: Any,
+    corrected: bool,
+    remove_hits: Any,
+    sparse: Any,
+    validate: Any,
+) -> tuple[Any, Any]:
+    """The front-end, and the logits of true and sampled classes."""
+    frontend = frontend_for(inputs, "inputs")
+    found = frontend.sampled_logits(
+        inputs,
+        weight,
+        labels,
+        _source(sampler, candidates, _classes(weight)),
+        bias=bias,
+        corrected=corrected,
+        remove_hits=bool(remove_hits),
+        temperature=positive_number("temperature", temperature),
+        sparse=bool(sparse),
+        validate=bool(validate),
+    )
+    return frontend.NAMESPACE, found
+
+
+def _softmax(xp: Any, found: Any, sample_weight: Any, reduction: str, normalizer: Any) -> Any:
+    labels = found.zeros
+    if found.true_classes != 1:
+        indices = found.zeros[..., None] + xp.arange(found.true_classes)
+        labels = TopK(indices, xp.astype(xp.ones_like(indices), "float32") / found.true_classes)
+    return softmax_cross_entropy(
+        found.logits, labels, sample_weight=sample_weight, reduction=reduction, normalizer=normalizer
+    )
+
+
+def _binary(xp: Any, found: Any, sample_weight: Any, reduction: str, normalizer: Any) -> Any:
+    """The sigmoid losses of each row added up; the true classes share a label of 1."""
+    columns = xp.arange(xp.shape(found.logits)[-1])
+    labels = xp.zeros_like(found.logits) + xp.astype(columns < found.true_classes, "float32") / found.true_classes
+    labels = xp.stop_gradient(labels)
+    if check_reduction(reduction) == "mean" and normalizer is None:
+        # the mean over rows; that of single numbers would divide by their number, too
+        ones = xp.astype(xp.ones_like(found.zeros), "float32")
+        weights = ones if sample_weight is None else ones * xp.as_array("sample_weight", sample_weight, found.logits)
+        normalizer = xp.stop_gradient(xp.sum(weights))
+        if xp.is_readable(normalizer):
+            normalizer = float(xp.numpy_of(normalizer))
+            if normalizer == 0:
+                reduction, normalizer = "sum", None  # of nothing
+    loss = sigmoid_cross_entropy(
+        found.logits, labels, sample_weight=sample_weight, reduction=reduction, normalizer=normalizer
+    )
+    return xp.sum(loss, -1) if reduction == "none" else loss
+
+
+def sampled_softmax_loss(
+    inputs: Any,
+    weight: Any,
+    labels: Any,
+    *,
+    bias: Any = None,
+    sampler: Any = None,
+    candidates: Any = None,
+    remove_accidental_hits: bool = True,
+    temperature: float = 1.0,
+    sample_weight: Any = None,
+    reduction: str = "mean",
+    normalizer: Any = None,
+    sparse_gradient: bool = False,
+    validate: bool = True,
+) -> Any:
+    """Softmax cross-entropy over the true classes and a sample of the others.
+
+    With z the logits `(inputs·weightᵀ + bias)/temperature`, y the true classes, S the sampled ones and E the expected
+    counts, the loss of a row is the cross-entropy of softmax over y ∪ S of `z_k - log E_k`. Its gradient is close to
+    that of the loss over all classes, the closer the larger the sample; its value is not: evaluate with
+    `linear_softmax_cross_entropy`. The cost does not depend on the number of classes, but for a dense gradient.
+
+    Args:
+        inputs: [..., D], float32, float64, bfloat16 or float16; the loss is computed in float32 at least.
+        weight: [C, D], of the same dtype. `bias`: [C], or None.
+        labels: integers, the shape of `inputs` without its last axis, or with T true classes in its place, which share
+            the target.
+        sampler: one of `xent.samplers`, which draws when the loss is called. `candidates`: instead, what its `sample`
+            gave, or any (ids, expected counts of the true classes, of the sampled ones); ids [S], or [rows, S].
+            Inside jit and compiled programs, where labels have no values, only candidates serve.
+        remove_accidental_hits: a sampled class that is a true one of the row does not count.
+        temperature: divides the logits, before the correction.
+        sample_weight: one weight a row, or 1 in place of an axis. `reduction`, `normalizer`: as in
+            `softmax_cross_entropy`.
+        sparse_gradient: the gradients to weight and bias hold only the lines that were used: sparse tensors on PyTorch
+            (for `torch.optim.SparseAdam`), `tf.IndexedSlices`, `xent.SparseRows` on NumPy. JAX has dense ones only.
+        validate: False skips the check that labels lie in range; such rows then give NaN.
+
+    Returns:
+        A scalar, or one loss a row for reduction="none", in float32 (float64 for float64 inputs).
+
+    Raises:
+        IndexError: a class out of range. ValueError: shapes that do not belong together, counts that are not positive
+        (a reserved id as a true class has log q = -inf). TypeError: dtypes, neither or both of sampler and candidates.
+
+    Example:
+        >>> import numpy as np, xent
+        >>> inputs, weight = np.ones((2, 3)), np.eye(100, 3)
+        >>> sampler = xent.samplers.LogUniform(range_max=100, num_sampled=10, seed=7)
+        >>> loss = xent.sampled_softmax_loss(inputs, weight, np.array([1, 50]), sampler=sampler)
+        >>> round(float(loss), 4)
+        2.3984
+
+    Source: Jean et al. 2015, On Using Very Large Target Vocabulary (arXiv:1412.2007); `tf.nn.sampled_softmax_loss`.
+    """
+    xp, found = _sampled(
+        inputs,
+        weight,
+        labels,
+        sampler,
+        candidates,
+        bias,
+        temperature,
+        True,
+        remove_accidental_hits,
+        sparse_gradient,
+        validate,
+    )
+    return _softmax(xp, found, sample_weight, reduction, normalizer)
+
+
+def nce_loss(
+    inputs: Any,
+    weight: Any,
+    labels: Any,
+    *,
+    bias: Any = None,
+    sampler: Any = None,
+    candidates: Any = None,
+    remove_accidental_hits: bool = False,
+    temperature: float = 1.0,
+    sample_weight: Any = None,
+    reduction: str = "mean",
+    normalizer: Any = None,
+    sparse_gradient: bool = False,
+    validate: bool = True,
+) -> Any:
+    """Noise-contrastive estimation: sigmoid cross-entropy, for each row, of the true classes against sampled noise.
+
+    The loss of a row is the sum of `sigmoid_cross_entropy(z_k - log E_k, t_k)` over the true and the sampled classes,
+    with t = 1/T for the T true classes and 0 for the others. In the limit of many samples the logits become
+    log-probabilities without a softmax that normalises them.
+
+    Args:
+        inputs, weight, labels, bias, sampler, candidates, temperature, sample_weight, reduction, normalizer,
+        sparse_gradient, validate: as in `sampled_softmax_loss`.
+        remove_accidental_hits: True makes it sampled logistic regression, where sampled true classes do not count.
+
+    Returns:
+        As `sampled_softmax_loss`.
+
+    Raises:
+        IndexError, ValueError, TypeError: as `sampled_softmax_loss`.
+
+    Example:
+        >>> import numpy as np, xent
+        >>> sampler = xent.samplers.LogUniform(range_max=100, num_sampled=10, seed=7)
+        >>> round(float(xent.nce_loss(np.ones((2, 3)), np.eye(100, 3), np.array([1, 50]), sampler=sampler)), 4)
+        19.8168
+
+    Source: Gutmann and Hyvärinen 2010; Mnih and Teh 2012 (arXiv:1206.6426); `tf.nn.nce_loss`.
+    """
+    xp, found = _sampled(
+        inputs,
+        weight,
+        labels,
+        sampler,
+        candidates,
+        bias,
+        temperature,
+        True,
+        remove_accidental_hits,
+        sparse_gradient,
+        validate,
+    )
+    return _binary(xp, found, sample_weight, reduction, normalizer)
+
+
+def negative_sampling_loss(
+    inputs: Any,
+    weight: Any,
+    labels: Any,
+    *,
+    bias: Any = None,
+    sampler: Any = None,
+    candidates: Any = None,
+    remove_accidental_hits: bool = False,
+    temperature: float = 1.0,
+    sample_weight: Any = None,
+    reduction: str = "mean",
+    normalizer: Any = None,
+    sparse_gradient: bool = False,
+    validate: bool = True,
+) -> Any:
+    """Negative sampling of word2vec: as `nce_loss`, without the correction by the expected counts.
+
+    The logits then estimate `log(p_k / q_k)` up to a constant, not log-probabilities: good vectors, no language model.
+
+    Args:
+        inputs, weight, labels, bias, sampler, candidates, remove_accidental_hits, temperature, sample_weight, reduction,
+        normalizer, sparse_gradient, validate: as in `nce_loss`; the expected counts are not used.
+
+    Returns:
+        As `sampled_softmax_loss`.
+
+    Raises:
+        IndexError, ValueError, TypeError: as `sampled_softmax_loss`.
+
+    Example:
+        >>> import numpy as np, xent
+        >>> sampler = xent.samplers.LogUniform(range_max=100, num_sampled=10, seed=7)
+        >>> loss = xent.negative_sampling_loss(np.ones((2, 3)), np.eye(100, 3), np.array([1, 50]), sampler=sampler)
+        >>> round(float(loss), 4)
+        9.295
+
+    Source: Mikolov et al. 2013 (arXiv:1310.4546).
+    """
+    xp, found = _sampled(
+        inputs,
+        weight,
+        labels,
+        sampler,
+        candidates,
+        bias,
+        temperature,
+        False,
+        remove_accidental_hits,
+        sparse_gradient,
+        validate,
+    )
+    return _binary(xp, found, sample_weight, reduction, normalizer)
+
+
+def rank_sampled_softmax_loss(
+    inputs: Any,
+    weight: Any,
+    labels: Any,
+    num_resampled: int,
+    *,
+    bias: Any = None,
+    sampler: Any = None,
+    candidates: Any = None,
+    sampling_temperature: float = 1.0,
+    calibrated: bool = False,
+    remove_accidental_hits: bool = True,
+    sample_weight: Any = None,
+    reduction: str = "mean",
+    normalizer: Any = None,
+    sparse_gradient: bool = False,
+    validate: bool = True,
+) -> Any:
+    """Sampled softmax in two stages: of the classes that were drawn only those with the largest logits stay.
+
+    A drawn class k ranks by `log Σ_rows exp(z_k / sampling_temperature)` over the batch; the first `num_resampled` go
+    into `sampled_softmax_loss`. The selection is not differentiated.
+
+    Args:
+        num_resampled: how many stay, fewer than are drawn.
+        sampling_temperature: divides the logits by which classes rank.
+        calibrated: the expected counts of the sampled classes are those of a sample of num_resampled, the first stage's
+            times `num_resampled / num_sampled`. False: the first stage's, as in TensorFlow.
+        inputs, weight, labels, bias, sampler, candidates, remove_accidental_hits, sample_weight, reduction, normalizer,
+        sparse_gradient, validate: as in `sampled_softmax_loss`; candidates are one list for all rows.
+
+    Returns:
+        As `sampled_softmax_loss`.
+
+    Raises:
+        IndexError, ValueError, TypeError: as `sampled_softmax_loss`; ValueError, too, where num_resampled is not below the
+            number of candidates.
+
+    Example:
+        >>> import numpy as np, xent
+        >>> sampler = xent.samplers.LearnedUnigram(range_max=100, num_sampled=20, seed=7)
+        >>> inputs, weight = np.ones((2, 3)), np.eye(100, 3)
+        >>> loss = xent.rank_sampled_softmax_loss(inputs, weight, np.array([1, 50]), 5, sampler=sampler)
+        >>> round(float(loss), 4)
+        1.4177
+
+    Source: `tf.contrib.nn.rank_sampled_softmax_loss` of TensorFlow 1.15.
+    """
+    frontend = frontend_for(inputs, "inputs")
+    source = _source(sampler, candidates, _classes(weight))
+    kept = integer("num_resampled", num_resampled, 1, 2**31 - 1)
+    drawn = sampler.num_sampled if sampler is not None else None
+    if drawn is None:
+        drawn = frontend.NAMESPACE.shape(frontend.NAMESPACE.as_array("candidates", candidates[0], inputs))[-1]
+    if kept >= drawn:
+        expected = f"fewer than num_sampled ({drawn})"
+        raise value_error("num_resampled", expected, str(kept), "Draw more candidates, or keep fewer.")
+    best = frontend.ranked_candidates(
+        inputs,
+        weight,
+        labels,
+        source,
+        bias=bias,
+        kept=kept,
+        temperature=positive_number("sampling_temperature", sampling_temperature),
+    )
+    if calibrated:
+        best = Candidates(best[0], best[1], best[2] * (kept / drawn))
+    return sampled_softmax_loss(
+        inputs,
+        weight,
+        labels,
+        bias=bias,
+        candidates=best,
+        remove_accidental_hits=remove_accidental_hits,
+        sample_weight=sample_weight,
+        reduction=reduction,
+        normalizer=normalizer,
+        sparse_gradient=sparse_gradient,
+        validate=validate,
+    )
+
+
+def in_batch_softmax_loss(
+    queries: Any,
+    items: Any,
+    *,
+    item_ids: Any = None,
+    log_q: Any = None,
+    temperature: float = 1.0,
+    sample_weight: Any = None,
+    reduction: str = "mean",
+    normalizer: Any = None,
+) -> Any:
+    """Softmax cross-entropy of each query's own item against those of the other queries, as two-tower retrieval trains.
+
+    The loss of row i is the cross-entropy of class i under `queries_i·items_kᵀ / temperature - log q_k`.
+
+    Args:
+        queries: [N, D], float32, float64, bfloat16 or float16. `items`: [M, D] of the same dtype; the first N belong
+            to the queries, further ones are negatives of all.
+        item_ids: [M] integers. An item with the id of the row's own does not count among its negatives. None: all
+            differ.
+        log_q: [M], the logarithm of the probability (or expected count) with which an item is in a batch: frequent
+            items are negatives too often, and this takes it back. None: no correction.
+        temperature: divides the products.
+        sample_weight, reduction, normalizer: as in `softmax_cross_entropy`.
+
+    Returns:
+        A scalar, or [N] for reduction="none".
+
+    Raises:
+        ValueError: shapes that do not belong together. TypeError: dtypes.
+
+    Example:
+        >>> import numpy as np, xent
+        >>> round(float(xent.in_batch_softmax_loss(np.eye(3), np.eye(3), temperature=0.5)), 6)
+        0.239545
+
+    Source: Yi et al. 2019, Sampling-Bias-Corrected Neural Modeling for Large Corpus Item Recommendations.
+    """
+    frontend = frontend_for(queries, "queries")
+    logits, labels = frontend.in_batch_logits(
+        queries, items, item_ids, log_q, positive_number("temperature", temperature)
+    )
+    return softmax_cross_entropy(
+        logits, labels, sample_weight=sample_weight, reduction=reduction, normalizer=normalizer
+    )
