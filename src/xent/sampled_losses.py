@@ -243,8 +243,8 @@ def negative_sampling_loss(
     The logits then estimate `log(p_k / q_k)` up to a constant, not log-probabilities: good vectors, no language model.
 
     Args:
-        inputs, weight, labels, bias, sampler, candidates, remove_accidental_hits, temperature, sample_weight, reduction,
-        normalizer, sparse_gradient, validate: as in `nce_loss`; the expected counts are not used.
+        inputs, weight, labels, bias, sampler, candidates, remove_accidental_hits, temperature, sample_weight,
+        reduction, normalizer, sparse_gradient, validate: as in `nce_loss`; the expected counts are not used.
 
     Returns:
         As `sampled_softmax_loss`.
@@ -312,8 +312,8 @@ def rank_sampled_softmax_loss(
         As `sampled_softmax_loss`.
 
     Raises:
-        IndexError, ValueError, TypeError: as `sampled_softmax_loss`; ValueError, too, where num_resampled is not below the
-            number of candidates.
+        IndexError, ValueError, TypeError: as `sampled_softmax_loss`; ValueError, too, where num_resampled is
+            not below the number of candidates.
 
     Example:
         >>> import numpy as np, xent
