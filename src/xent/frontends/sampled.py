@@ -89,7 +89,7 @@ def sampled_logits(
     """
     a = _checked(xp, inputs, weight, labels, bias)
     proposal = _proposal(xp, a, candidates, corrected, remove_hits, validate)
-    arrays = Proposal(*(None if p is None else xp.as_array("candidates", p, a.inputs) for p in proposal))
+    arrays = Proposal(*(None if p is None else xp.own(p, a.inputs) for p in proposal))
     gather = partial(xp.gather, sparse=sparse)
     logits = logits_of(xp, gather, a.inputs, a.weight, a.bias, arrays, a.dtype, temperature)
     zeros = xp.zeros_like(a.true_ids[:, 0])

@@ -91,6 +91,11 @@ class _Namespace:
         return jnp.take(x, indices, mode="clip")
 
     @staticmethod
+    def own(array: Any, like: Any) -> Any:
+        """An array that the library made: of NumPy, which JAX takes as it is."""
+        return array
+
+    @staticmethod
     def gather(x: Any, ids: Any, sparse: bool = False) -> Any:
         """The lines of `x` with these numbers; NaN where there is none."""
         return jnp.take(x, ids, axis=0, mode="fill")

@@ -89,6 +89,11 @@ class _Namespace:
         return getattr(np, name)
 
     @staticmethod
+    def own(array: Any, like: Any) -> Any:
+        """An array that the library made, as the framework's; without a copy where that can be."""
+        return array
+
+    @staticmethod
     def gather(x: Any, ids: Any, sparse: bool = False) -> Any:
         """The lines of `x` with these numbers."""
         return x[ids]

@@ -279,6 +279,11 @@ class _Namespace:
         return x if order == sorted(order) else tf.transpose(x, order)
 
     @staticmethod
+    def own(array: Any, like: Any) -> Any:
+        """An array that the library made, as a tensor."""
+        return tf.convert_to_tensor(array)
+
+    @staticmethod
     def gather(x: Any, ids: Any, sparse: bool = False) -> Any:
         """The lines of `x` with these numbers; with a gradient of indexed slices if asked for."""
         if sparse:

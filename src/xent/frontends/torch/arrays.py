@@ -72,6 +72,11 @@ class _Namespace:
     stop_gradient = torch.detach
 
     @staticmethod
+    def own(array: Any, like: Tensor) -> Tensor:
+        """An array that the library made, or a tensor, where `like` is; without a copy on the CPU."""
+        return array if isinstance(array, Tensor) else torch.from_numpy(array).to(like.device)
+
+    @staticmethod
     def gather(x: Tensor, ids: Tensor, sparse: Any = False) -> Tensor:
         """The lines of `x` with these numbers; with a sparse gradient if asked for."""
         if x.ndim == 1:
