@@ -88,7 +88,7 @@ inline void absorb(Partial& seen, const Partial& more) {
   sum.mass += low.mass;
   sum.u += low.u + (low.mass == 0 ? 0.0 : low.mass * -below);
   sum.z_label = seen.z_label + more.z_label;
-  if (level && seen.argmax >= 0) sum.argmax = seen.argmax;
+  if (level) sum.argmax = seen.argmax >= 0 ? seen.argmax : more.argmax;
   seen = sum;
 }
 

@@ -10,6 +10,7 @@ from . import _native
 from .errors import type_error, value_error
 from .formulas import RowFunction, focal, poly
 from .frontends import frontend_for
+from .labels import TopK, refuse
 from .options import (
     axis_option,
     budget_option,
@@ -20,6 +21,7 @@ from .options import (
     signed_options,
     softmax_options,
 )
+from .problem import INTEGER_DTYPES
 
 
 def softmax_cross_entropy(
@@ -266,6 +268,14 @@ def selective_log_softmax(
 
     Source: minus the loss of each row of `linear_softmax_cross_entropy`.
     """
+    refuse("ids", ids, TopK, "Pass one class a row.")
+    xp = frontend_for(inputs, "inputs").NAMESPACE
+    shape, batch = xp.shape(xp.as_array("ids", ids, inputs)), xp.shape(inputs)[:-1]
+    dtype = xp.dtype_name(xp.as_array("ids", ids, inputs))
+    if dtype not in INTEGER_DTYPES:
+        raise type_error("ids", "integers", f"dtype {dtype}", "Pass one class a row.")
+    if len(shape) != len(batch) or any(own != other for own, other in zip(shape, batch, strict=True)):
+        raise value_error("ids", f"shape {batch}: one class a row", f"shape {shape}", "Reshape them.")
     out = linear_softmax_cross_entropy(
         inputs,
         weight,

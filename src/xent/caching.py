@@ -11,10 +11,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def tracing() -> bool:
-    """Whether a graph is being traced, where sizes are symbols and nothing is to be remembered.
-
-    A front-end whose framework traces Python puts its own function here.
-    """
+    """Whether torch traces a graph, where sizes are symbols and nothing is to be remembered."""
     torch = sys.modules.get("torch")  # whose front-end may be imported by the very program that is traced
     return torch is not None and bool(torch.compiler.is_compiling())
 

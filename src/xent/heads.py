@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import numbers
 from typing import Any, NamedTuple
+
+from .errors import type_error, value_error
 
 
 class LowRank(NamedTuple):
@@ -30,3 +34,21 @@ class LowRank(NamedTuple):
     down: Any
     up: Any
     scale: float = 1.0
+
+
+def head_parts(inputs: Any, weight: Any, bias: Any) -> tuple[dict[str, Any], float]:
+    """What makes the logits of a linear loss, by the names of the arguments, and the scale of an update."""
+    head = weight if isinstance(weight, LowRank) else LowRank(weight, None, None)
+    if head.weight is None:
+        raise type_error("weight", "an array [C, D] or a LowRank", "None", "Pass the weight of the output layer.")
+    for name, part, other in (("weight.down", head.down, head.up), ("weight.up", head.up, head.down)):
+        if part is None and other is not None:
+            raise type_error(name, "an array", "None", "An update of low rank has two factors.")
+    if isinstance(head.scale, bool) or not isinstance(head.scale, numbers.Real):
+        remedy = "Pass a plain number; multiply `up` with a scale that is learned."
+        raise type_error("weight.scale", "a real number", type(head.scale).__name__, remedy)
+    scale = float(head.scale)
+    if not -math.inf < scale < math.inf:  # in words that torch can trace
+        raise value_error("weight.scale", "a finite number", repr(scale), "A usual scale is alpha / rank.")
+    named = {"inputs": inputs, "weight": head.weight, "weight.down": head.down, "weight.up": head.up, "bias": bias}
+    return {name: part for name, part in named.items() if part is not None}, scale

@@ -299,6 +299,10 @@ def check_head(arrays: Mapping[str, tuple[Shape, str]]) -> None:
     weight = arrays["weight"][0]
     if not inputs:
         raise value_error("inputs", "at least one axis", "a scalar", "Pass the hidden states, [..., D].")
+    if inputs[-1] == 0:
+        raise value_error(
+            "inputs", "at least one feature, D > 0", f"shape {inputs}", "Pass the hidden states, [..., D]."
+        )
     if len(weight) != 2 or weight[1] != inputs[-1]:
         remedy = "Pass weight.T." if len(weight) == 2 and weight[0] == inputs[-1] else "The last axis of both is D."
         raise value_error("weight", f"shape (C, {inputs[-1]})", f"shape {weight}", remedy)

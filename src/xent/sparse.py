@@ -34,6 +34,10 @@ class SparseRows(NamedTuple):
     rows: NDArray[Any]
     size: int
 
+    def plus(self, other: SparseRows) -> SparseRows:
+        """The sum of two gradients to one array."""
+        return SparseRows(np.concatenate([self.ids, other.ids]), np.concatenate([self.rows, other.rows]), self.size)
+
     def coalesced(self) -> SparseRows:
         """Each number once, rising, with the sum of its lines."""
         order = np.argsort(self.ids, kind="stable")

@@ -39,6 +39,9 @@ class Products(Protocol):
     def select(self, rows: NDArray[np.int64]) -> None:
         """From now on only these rows of x are there."""
 
+    def silence(self, rows: NDArray[np.int64]) -> None:
+        """These rows of x add nothing to any gradient, whatever they hold."""
+
     def logits(self, rows: slice, classes: slice) -> Memory:
         """The logits of a block, in a buffer that serves all of them."""
 
@@ -97,6 +100,12 @@ class LinearSoftmax:
             self._topk = None if self._topk is None else _rows_of(self._topk, rows)
             self._soft = None if self._soft is None else self._soft[rows]
         count = self._problem.rows if rows is None else len(rows)
+        if gradient:
+            nothing = np.ones(count, bool)
+            for coefficient in k[:-1]:
+                nothing &= np.asarray(coefficient) == 0
+            if nothing.any():
+                self._products.silence(np.flatnonzero(nothing))
         whole = self._blocks.classes >= self._problem.classes
         found = (self._by_rows if whole else self._by_classes)(k, count, gradient, statistics)
         if rows is not None:

@@ -136,6 +136,8 @@ class RowTargets:
             elif isinstance(labels, Memory):
                 mass = self.rows(labels._replace(address=0)).target_mass()
             weight = s * mass
+            if isinstance(s, np.ndarray) and isinstance(weight, np.ndarray):
+                weight[s == 0] = 0.0  # whatever the target's mass is
             denominator = ordered_sum(weight) if isinstance(weight, np.ndarray) else count * weight
         self.coefficients = RowCoefficients(
             k.b,

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ...heads import LowRank
+from ...heads import head_parts
 from ...labels import Positives, TopK, refuse
 from ...losses.elementwise import check_labels, takes_lists
 from ...losses.labels import check_index
@@ -55,12 +55,11 @@ class _Head(NamedTuple):
 
 
 def _checked_head(inputs: Any, weight: Any, bias: Any) -> _Head:
-    head = weight if isinstance(weight, LowRank) else LowRank(weight, None, None)
-    named = {"inputs": inputs, "weight": head.weight, "bias": bias, "weight.down": head.down, "weight.up": head.up}
-    arrays = {name: compilable(name, as_array(name, x)) for name, x in named.items() if x is not None}
+    parts, scale = head_parts(inputs, weight, bias)
+    arrays = {name: compilable(name, as_array(name, x)) for name, x in parts.items()}
     check_head({name: (a.shape, str(a.dtype)) for name, a in arrays.items()})
     shape = (*arrays["inputs"].shape[:-1], arrays["weight"].shape[0])
-    return _Head({name: jnp.asarray(a) for name, a in arrays.items()}, shape, float(head.scale))
+    return _Head({name: jnp.asarray(a) for name, a in arrays.items()}, shape, scale)
 
 
 def _usable_weights(weights: Arrays, dtype: Any) -> Arrays:
@@ -116,7 +115,7 @@ class _SigmoidRows:
 
     def _zeros_and_ones(self, shape: tuple[int, ...], row: Any, shared: Arrays) -> Any:
         """The chunk's labels, from the lists of all rows."""
-        at = shared["row"] - row[0]
+        at = shared["row"] - jnp.sum(row[:1])  # of the chunk's first row, if there is one
         at = jnp.where((at >= 0) & (at < shape[0]), at, shape[0])
         dense = jnp.zeros(shape, jnp.float32).at[at, shared["classes"]].set(1.0, mode="drop")
         return jnp.where(jnp.take(shared["bad"], row, mode="clip")[:, None], jnp.nan, dense)
@@ -128,7 +127,7 @@ def _chunked(heads: Arrays, rows: Arrays, shared: Arrays, loss: Any, scale: floa
     x, w, b = heads["inputs"], heads["weight"], heads.get("bias")
     wide = jnp.promote_types(x.dtype, jnp.float32)
     w = w.astype(wide)  # half precision: in which the loop would sum up its gradient
-    x = x.reshape(-1, x.shape[-1]).astype(wide)
+    x = jnp.where(rows["uncounted"][:, None], 0.0, x.reshape(-1, x.shape[-1]).astype(wide))
     products = [(x, w)]
     if "weight.down" in heads:
         products.append((x @ (scale * heads["weight.down"].astype(wide)).T, heads["weight.up"].astype(wide)))
@@ -202,9 +201,12 @@ def linear_softmax_cross_entropy(
     weights = _usable_weights(weights, dtype)
     s = jnp.broadcast_to(weights.get("sample_weight", jnp.ones((), dtype)), problem.batch_shape)
     lines = {name: jnp.reshape(y, (rows, *y.shape[len(problem.batch_shape) :])) for name, y in targets.items()}
+    uncounted = jnp.zeros(problem.batch_shape, bool) if return_stats else s == 0
+    if problem.target == "index" and options.ignore_index is not None:
+        uncounted |= targets["labels"] == options.ignore_index
     found = _chunked(
         head.arrays,
-        lines | {"sample_weight": s.reshape(rows)},
+        lines | {"sample_weight": s.reshape(rows), "uncounted": uncounted.reshape(rows)},
         {name: v for name, v in weights.items() if name == "class_weight"},
         _SoftmaxRows(options, return_stats),
         head.scale,
@@ -269,6 +271,7 @@ def linear_sigmoid_cross_entropy(
     for name, value in weights.items():
         last = value.shape[-1] if value.ndim else 1
         lines[name] = jnp.broadcast_to(value, (*shape[:-1], last)).reshape(-1, last)
+    lines["uncounted"] = jnp.broadcast_to((lines["sample_weight"] == 0).all(1), matrix[:1])
     if normalizer is not None:
         normalizer = divisor(normalizer, options.reduction)
         check_normalizer(1.0, options.reduction)

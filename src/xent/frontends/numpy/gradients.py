@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import type_error, value_error
+from ...sparse import SparseRows
 from ..outputs import loss_of
 from .arrays import Array
 
@@ -19,9 +20,14 @@ class _Recorder:
     And what arguments were made from: a result, its sources, and the gradients to them for one to the result.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, wanted: list[Any]) -> None:
+        self._wanted = wanted
         self.calls: list[tuple[Any, Any, Array | None]] = []
         self.links: list[tuple[Any, list[Any], Callable[[Array], list[Any]]]] = []
+
+    def wants(self, argument: Any) -> bool:
+        """Whether anything asks for the gradient to an argument of a loss."""
+        return any(argument is w for w in self._wanted) or any(argument is result for result, _, _ in self.links)
 
     def link(self, result: Any, sources: list[Any], vjp: Callable[[Array], list[Any]]) -> None:
         self.links.append((result, sources, vjp))
@@ -30,13 +36,23 @@ class _Recorder:
         """The arguments of a loss and the gradients to them, those of what they were made from after them."""
         found: list[tuple[Any, Any]] = [(argument, g) for result, argument, g in self.calls if result is loss]
         for result, sources, vjp in reversed(self.links):
-            upstream = next((g for argument, g in found if argument is result), None)
+            upstream = total([g for argument, g in found if argument is result])
             if upstream is not None:
                 found += zip(sources, vjp(upstream), strict=True)
         return found
 
     def add(self, result: Any, argument: Any, gradient: Array | None) -> None:
         self.calls.append((result, argument, gradient))
+
+
+def total(gradients: list[Any]) -> Any:
+    """The sum of the gradients to one array, which may have several parts in a loss; None if there are none."""
+    if not gradients:
+        return None
+    first, *rest = gradients
+    for gradient in rest:
+        first = first.plus(gradient) if isinstance(first, SparseRows) else first + gradient
+    return first
 
 
 active: ContextVar[_Recorder | None] = ContextVar("xent_recorder", default=None)
@@ -57,7 +73,7 @@ def value_and_grad(
     kwargs: dict[str, Any],
 ) -> tuple[Any, tuple[Any, ...]]:
     """Value and gradients of a function that returns one of this library's losses as it came."""
-    recorder = _Recorder()
+    recorder = _Recorder([args[at] for at in wanted])
     token = active.set(recorder)
     try:
         out = loss_fn(*args, **kwargs)
@@ -79,7 +95,7 @@ def value_and_grad(
         )
     found: list[Any] = []
     for at in wanted:
-        gradient = next((g for argument, g in calls if argument is args[at]), None)
+        gradient = total([g for argument, g in calls if argument is args[at]])
         if gradient is None:
             raise value_error(
                 "argnums",

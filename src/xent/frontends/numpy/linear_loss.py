@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...heads import LowRank
+from ...heads import head_parts
 from ...kernels.native import LABEL_CODES, Memory, address, pooled
 from ...labels import Positives, TopK, refuse
 from ...losses.elementwise import check_labels, takes_lists
@@ -24,24 +24,16 @@ from .softmax_loss import cotangent, flat_labels, softmax_labels
 
 # Classes that half precision, of which NumPy makes no fast products, is converted to float32 for at a time.
 _BLOCK = 2048
-EVERYTHING = frozenset({"inputs", "weight", "bias", "weight.down", "weight.up"})
 
 
 class Head:
     """What makes the logits, checked: `arrays` by the names of the arguments, `x` as a matrix, and their shape."""
 
     def __init__(self, inputs: Any, weight: Any, bias: Any) -> None:
-        head = weight if isinstance(weight, LowRank) else LowRank(weight, None, None)
-        self.given = {
-            "inputs": inputs,
-            "weight": head.weight,
-            "weight.down": head.down,
-            "weight.up": head.up,
-            "bias": bias,
-        }
-        self.arrays = {name: as_array(name, value) for name, value in self.given.items() if value is not None}
+        self.given, self.scale = head_parts(inputs, weight, bias)
+        self.arrays = {name: as_array(name, value) for name, value in self.given.items()}
         check_head({name: (a.shape, a.dtype.name) for name, a in self.arrays.items()})
-        inputs, self.scale = self.arrays["inputs"], head.scale
+        inputs = self.arrays["inputs"]
         self.shape: Shape = (*inputs.shape[:-1], len(self.arrays["weight"]))
         self.dtype = inputs.dtype
         # Half precision is computed in float32.
@@ -59,6 +51,11 @@ class Head:
         bias = self.arrays.get("bias")
         return _Products(pairs, bias, self.wide, blocks, apart, (*flags, bias is not None and "bias" in wanted))
 
+    def silence(self, rows: Any) -> None:
+        """Rows of x that count for nothing, whatever they hold: 0 times NaN would be NaN."""
+        if rows.any():
+            self.x = np.where(rows[:, None], np.zeros((), self.x.dtype), self.x)
+
     def gradients(self, products: _Products, wanted: frozenset[str]) -> dict[str, Array]:
         """The gradient to each wanted array, in its shape and dtype."""
         found = products.finished()
@@ -68,9 +65,13 @@ class Head:
             if "inputs" in wanted:
                 out["inputs"] = out["inputs"] + found[2] @ (np.asarray(down, self.wide) * scale)
             if "weight.down" in wanted:
-                out["weight.down"] = (found[2].T @ self.x.astype(self.wide)) * scale
+                of_low, x = found[2], self.x.astype(self.wide)
+                if products.rows is not None:  # others may hold anything
+                    of_low, x = of_low[products.rows], x[products.rows]
+                out["weight.down"] = (of_low.T @ x) * scale
             out["weight.up"] = found[3]
-        return {name: out[name].reshape(a.shape).astype(a.dtype) for name, a in self.arrays.items() if name in wanted}
+        named = [(name, a) for name, a in self.arrays.items() if name in wanted]
+        return {name: out[name].reshape(a.shape).astype(a.dtype, copy=False) for name, a in named}
 
 
 class _Products:
@@ -87,12 +88,12 @@ class _Products:
     ) -> None:
         """`apart`: gradients do not go over the logits. `wanted`: to x and W of each pair, and last to the bias."""
         self._dtype, self._bias = dtype, bias
-        self._inputs = [np.asarray(x, dtype) for x, _ in pairs]
+        self._inputs = self._quiet = [np.asarray(x, dtype) for x, _ in pairs]
         self._weights = [w for _, w in pairs]
         self._piece = len(pairs[0][1]) if pairs[0][1].dtype == dtype else _BLOCK
         self._logits = self._buffer(blocks)
         self._gradient = self._buffer(blocks) if apart else self._logits
-        self._rows: Any = None
+        self.rows: Any = None
         self._all = [a.shape for pair in zip(self._inputs, self._weights, strict=True) for a in pair]
         # zeros, since no block may come where no row counts
         self._totals: list[Any] = [
@@ -105,11 +106,16 @@ class _Products:
         return pooled(blocks.rows * blocks.classes * self._dtype.itemsize).view(self._dtype)
 
     def select(self, rows: Any) -> None:
-        self._rows = rows
-        self._inputs = [x[rows] for x in self._inputs]
+        self.rows = rows
+        self._inputs = self._quiet = [x[rows] for x in self._inputs]
         for at, x in enumerate(self._inputs):
             if self._totals[2 * at] is not None:
                 self._totals[2 * at] = np.zeros_like(x)
+
+    def silence(self, rows: Any) -> None:
+        self._quiet = [x.copy() for x in self._inputs]
+        for x in self._quiet:
+            x[rows] = 0
 
     def logits(self, rows: slice, classes: slice) -> Memory:
         out = _block(self._logits, rows, classes)
@@ -137,7 +143,7 @@ class _Products:
 
     def add(self, rows: slice, classes: slice) -> None:
         g = _block(self._gradient, rows, classes)
-        for at, (x, w) in enumerate(zip(self._inputs, self._weights, strict=True)):
+        for at, (x, w) in enumerate(zip(self._quiet, self._weights, strict=True)):
             of_x, of_w = self._totals[2 * at : 2 * at + 2]
             for here, some in self._pieces(classes):
                 if of_x is not None:
@@ -159,7 +165,7 @@ class _Products:
         for shape, found in zip(self._all, self._totals, strict=True):
             if found is not None and found.shape != shape:  # of the rows that count
                 whole = np.zeros(shape, self._dtype)
-                whole[self._rows] = found
+                whole[self.rows] = found
                 found = whole
             out.append(found)
         return [*out, self._of_bias]
@@ -169,8 +175,10 @@ def _add_product(total: Array, a: Array, b: Array, first: bool) -> None:
     """total + a·b, or the first product."""
     if first:
         np.matmul(a, b, out=total)
-    else:
-        total += a @ b
+        return
+    for start in range(0, len(total), _BLOCK):  # a product of its own for each, or one as large as the gradient
+        some = slice(start, start + _BLOCK)
+        total[some] += a[some] @ b
 
 
 def _block(buffer: Array, rows: slice, classes: slice) -> Array:
@@ -277,6 +285,8 @@ class LinearSigmoidCall:
         self._dtype = np.dtype(problem.accumulate)
         self._pos_weight = None if pos_weight is None else self._rows_of(positive_weight(pos_weight, nowhere))
         weights, sample = weight_factors(nowhere, class_weight, sample_weight)
+        if sample is not None:
+            self.head.silence(np.all(self._rows_of(sample) == 0, axis=1))
         self._weights = [self._rows_of(weight) for weight in weights]
         self._labels = read_lists(labels, nowhere) if lists else y.reshape(self._matrix)
         if validate and not lists:
@@ -329,19 +339,22 @@ def _record(value: Any, head: Head, scalar: bool, found: dict[str, Array]) -> No
     if recorder is None:
         return
     for name, given in head.given.items():
-        if given is not None:
+        if name in found or not scalar:
             recorder.add(value, given, found[name] if scalar else None)
 
 
-def _wanted(reduction: str) -> frozenset[str]:
-    return EVERYTHING if gradients.active.get() is not None and reduction != "none" else frozenset()
+def _wanted(call: LinearSoftmaxCall | LinearSigmoidCall) -> frozenset[str]:
+    recorder = gradients.active.get()
+    if recorder is None or call.options.reduction == "none":
+        return frozenset()
+    return frozenset(name for name, given in call.head.given.items() if recorder.wants(given))
 
 
 def linear_softmax_cross_entropy(
     inputs: Any, weight: Any, labels: Any, options: SoftmaxOptions, *, return_stats: bool, **rest: Any
 ) -> Any:
     call = LinearSoftmaxCall(inputs, weight, labels, options, **rest)
-    value, stats, found = call.run(_wanted(options.reduction), return_stats)
+    value, stats, found = call.run(_wanted(call), return_stats)
     _record(value, call.head, options.reduction != "none", found)
     return (value, stats) if return_stats else value
 
@@ -350,6 +363,6 @@ def linear_sigmoid_cross_entropy(
     inputs: Any, weight: Any, labels: Any, options: ElementwiseOptions, **rest: Any
 ) -> Any:
     call = LinearSigmoidCall(inputs, weight, labels, options, **rest)
-    value, found = call.run(_wanted(options.reduction))
+    value, found = call.run(_wanted(call))
     _record(value, call.head, options.reduction != "none", found)
     return value

@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from ...heads import LowRank
+from ...heads import LowRank, head_parts
 from ...labels import Positives, TopK, refuse
 from ...losses.softmax import Stats
 from ...options import ElementwiseOptions, SoftmaxOptions
@@ -40,16 +40,8 @@ class _Head:
     """What makes the logits: tensors by the names of the arguments, and the scale of an update of low rank."""
 
     def __init__(self, inputs: Any, weight: Any, bias: Any) -> None:
-        head = weight if isinstance(weight, LowRank) else LowRank(weight, None, None)
-        named = {
-            "inputs": inputs,
-            "weight": head.weight,
-            "weight.down": head.down,
-            "weight.up": head.up,
-            "bias": bias,
-        }
-        self.tensors = {name: as_tensor(name, value) for name, value in named.items() if value is not None}
-        self.scale = head.scale
+        parts, self.scale = head_parts(inputs, weight, bias)
+        self.tensors = {name: as_tensor(name, value) for name, value in parts.items()}
 
     def arrays(self) -> tuple[Any, Any, Any]:
         """Inputs, weight and bias on NumPy."""

@@ -2,9 +2,7 @@
 
 from functools import partial
 
-import torch
-
-from ... import _native, caching
+from ... import _native
 from ...sampling import logits
 from .. import probability_loss, sampled
 from .activations import log_softmax, logsumexp, softmax
@@ -19,7 +17,6 @@ cross_entropy_from_probs = partial(probability_loss.cross_entropy_from_probs, NA
 binary_cross_entropy_from_probs = partial(probability_loss.binary_cross_entropy_from_probs, NAMESPACE)
 kl_divergence = partial(probability_loss.kl_divergence, NAMESPACE)
 
-caching.tracing = torch.compiler.is_compiling
 _native.share_openmp()  # torch's threads: a second pool would compete with them
 
 sampled_logits = partial(sampled.sampled_logits, NAMESPACE, candidate_logits)

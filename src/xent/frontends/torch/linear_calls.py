@@ -12,7 +12,7 @@ from ...losses.linear import LinearElementwise, LinearSoftmax
 from ...losses.softmax import RowTargets
 from ...losses.weights import kept_mass
 from ...options import ElementwiseOptions, SoftmaxOptions
-from ...plan import linear_blocks
+from ...plan import Blocks, linear_blocks
 from ...problem import SoftmaxProblem
 from .arrays import cotangent, numpy_of
 from .elementwise_loss import ElementwiseCall
@@ -32,8 +32,10 @@ class LinearSoftmaxCall:
         self.dense = SoftmaxCall(problem, options, arguments)
         self.problem, self.options, self.budget = problem, options, budget
         self.return_stats = False
+        self.uncounted: Tensor | None = None  # rows that may hold anything
 
-    def prepare(self, validate: bool) -> None:
+    def prepare(self, itemsize: int, validate: bool) -> None:
+        self._blocks(itemsize, self.return_stats or self.options.softcap is not None)  # refuses what backward would
         labels, class_weight, sample_weight, normalizer = self.dense.arguments
         self.soft = labels.detach().reshape(-1, self.problem.classes) if self.problem.target == "dense" else None
         self.targets = RowTargets(
@@ -69,11 +71,14 @@ class LinearSoftmaxCall:
     def sweep(self, tensors: Tensors, wanted: tuple[bool, ...], apart: bool) -> Any:
         """The products and the loss on them."""
         apart = any(wanted) and (apart or self.options.softcap is not None)
-        x, classes = tensors[0], self.problem.classes
-        whole_rows = x.itemsize >= 4  # a product with half as large numbers takes a third of the time
-        blocks = linear_blocks(len(x), classes, x.itemsize * (1 + apart), self.budget, whole_rows)
+        blocks = self._blocks(tensors[0].itemsize, apart)
         products = Products(tensors, wanted, blocks, apart)
         return products, LinearSoftmax(self.problem, self.targets, products, blocks, self.soft)
+
+    def _blocks(self, itemsize: int, apart: bool) -> Blocks:
+        whole_rows = itemsize >= 4  # a product with half as large numbers takes a third of the time
+        size = self.problem.rows, self.problem.classes, itemsize * (1 + apart)
+        return linear_blocks(*size, self.budget, whole_rows)
 
     def results(self, found: Any) -> tuple[Tensor, ...]:
         per_row, dtype = self.dense.per_row, self.dense.dtype
@@ -87,12 +92,19 @@ class LinearSoftmaxCall:
         return loss, per_row(found.lse), per_row(found.entropy), argmax
 
     def reference(self, *tensors: Tensor | None) -> tuple[Tensor, ...]:
-        return self.dense.reference(all_logits(tensors).view(self.problem.shape))
+        return self.dense.reference(all_logits(tensors, self.uncounted).view(self.problem.shape))
 
 
-def all_logits(tensors: Tensors) -> Tensor:
-    """All logits at once, in torch's operations."""
+def without_rows(x: Tensor, rows: Tensor) -> Tensor:
+    """x with zeros in some rows, whatever they held."""
+    return torch.where(rows[:, None], torch.zeros((), dtype=x.dtype, device=x.device), x)
+
+
+def all_logits(tensors: Tensors, uncounted: Tensor | None = None) -> Tensor:
+    """All logits at once, in torch's operations; of rows that do not count nothing is read."""
     *pairs, bias = tensors
+    if uncounted is not None:
+        pairs[::2] = [without_rows(x, uncounted) for x in pairs[::2]]
     logits = torch.nn.functional.linear(pairs[0], pairs[1], bias)
     for x, w in zip(pairs[2::2], pairs[3::2], strict=True):
         logits = logits + torch.nn.functional.linear(x, w)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ...heads import LowRank
+from ...errors import value_error
+from ...heads import LowRank, head_parts
 from ...labels import Positives, TopK, refuse
 from ...losses.softmax import Stats
+from ...losses.weights import check_normalizer
 from ...options import ElementwiseOptions, SoftmaxOptions
 from ...problem import (
     check_class_weight,
@@ -24,11 +28,13 @@ from .arrays import (
     divisor,
     dtype_name,
     is_plain,
+    is_readable,
     is_saving_by_hooks,
     is_transformed,
+    wants_gradient,
 )
 from .elementwise_loss import elementwise_loss
-from .linear_calls import LinearSigmoidCall, LinearSoftmaxCall, all_logits
+from .linear_calls import LinearSigmoidCall, LinearSoftmaxCall, all_logits, without_rows
 from .linear_operators import sigmoid_operator, softmax_operator
 from .linear_products import Tensors
 from .softmax_loss import softmax_cross_entropy
@@ -62,26 +68,56 @@ class LinearCrossEntropy(PlainFunction):
         loss, *others = upstream
         if loss is not None and gradients is not None and all(g is None for g in others):
             factor = float(loss)
-            made = [g if g is None or factor == 1.0 else g.mul_(factor) for g in gradients]
+            if _is_exact(factor, tensors[0].dtype):
+                made = [g if g is None or factor == 1.0 else g.mul_(factor) for g in gradients]
+            else:
+                made = ctx.call.vjp(tensors, wanted, upstream)
         else:
             made = ctx.call.vjp(tensors, wanted, upstream)
         return None, *(g if g is None else g.to(t.dtype) for g, t in zip(made, tensors, strict=True))
 
 
-def _checked(inputs: Tensor, weight: Any, bias: Any) -> Tensors:
+def _is_exact(factor: float, dtype: torch.dtype) -> bool:
+    """Whether a gradient that was made and rounded may be scaled: half precision would round twice. And what float16
+    has lost below its range no scaling of the loss brings back."""
+    if dtype is torch.bfloat16:
+        return math.frexp(factor)[0] in (0.5, -0.5)
+    return factor == 1.0 or dtype is not torch.float16
+
+
+def _uncounted(inputs: Tensor, labels: Any, ignore_index: Any, sample_weight: Any) -> Any:
+    """Which rows count for nothing, whatever they hold: [N]; None where there are none."""
+    batch = inputs.shape[:-1]
+    found = None
+    if ignore_index is not None and isinstance(labels, Tensor) and labels.shape == batch:
+        found = labels == ignore_index
+    if isinstance(sample_weight, Tensor) and sample_weight.shape == batch:
+        found = sample_weight == 0 if found is None else found | (sample_weight == 0)
+    if found is None or (is_readable(found) and not found.any()):
+        return None
+    return found.reshape(-1)
+
+
+def _checked(inputs: Tensor, weight: Any, bias: Any, uncounted: Tensor | None) -> Tensors:
     """What makes the logits, checked, x as a matrix; in autocast's dtype if it is on."""
-    head = weight if isinstance(weight, LowRank) else LowRank(weight, None, None)
-    named = {"weight": head.weight, "weight.down": head.down, "weight.up": head.up, "bias": bias}
-    given = {name: as_tensor(name, value, inputs) for name, value in named.items() if value is not None}
-    given["inputs"] = inputs
-    if torch.is_autocast_enabled(inputs.device.type) and inputs.dtype is not torch.float64:
-        dtype = torch.get_autocast_dtype(inputs.device.type)
-        given = {name: t.to(dtype) for name, t in given.items()}
+    parts, scale = head_parts(inputs, weight, bias)
+    given = {name: as_tensor(name, value, inputs) for name, value in parts.items()}
+    device = inputs.device.type
+    for name, tensor in given.items():
+        if tensor.device != inputs.device:
+            remedy = "Move one of them."
+            raise value_error(name, f"a tensor on the device of inputs, {inputs.device}", str(tensor.device), remedy)
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+        dtype = torch.get_autocast_dtype(device)
+        wide = (torch.float32, torch.float16, torch.bfloat16)
+        given = {name: t.to(dtype) if t.dtype in wide else t for name, t in given.items()}
     check_head({name: (tuple(t.shape), dtype_name(t)) for name, t in given.items()})
     x, w, b = given["inputs"].reshape(-1, inputs.shape[-1]), given["weight"], given.get("bias")
-    if head.down is None:
+    if uncounted is not None:
+        x = without_rows(x, uncounted)
+    if "weight.down" not in given:
         return x, w, b
-    return x, w, x @ (given["weight.down"].t() * head.scale), given["weight.up"], b
+    return x, w, x @ (given["weight.down"].t() * scale), given["weight.up"], b
 
 
 def linear_softmax_cross_entropy(
@@ -99,7 +135,24 @@ def linear_softmax_cross_entropy(
     validate: bool,
 ) -> Any:
     refuse("labels", labels, Positives, "Lists of positive classes belong to linear_sigmoid_cross_entropy.")
-    tensors = _checked(inputs, weight, bias)
+    if wants_gradient(normalizer):
+        check_normalizer(1.0, options.reduction)
+        out = linear_softmax_cross_entropy(
+            inputs,
+            weight,
+            labels,
+            replace(options, reduction="sum"),
+            bias=bias,
+            memory_budget=memory_budget,
+            class_weight=class_weight,
+            sample_weight=sample_weight,
+            normalizer=None,
+            return_stats=return_stats,
+            validate=validate,
+        )
+        return (out[0] / normalizer, out[1]) if return_stats else out / normalizer
+    uncounted = _uncounted(inputs, labels, options.ignore_index, None if return_stats else sample_weight)
+    tensors = _checked(inputs, weight, bias, uncounted if isinstance(weight, LowRank) else None)
     target: Any = labels
     if isinstance(labels, TopK):
         target = TopK(
@@ -125,7 +178,7 @@ def linear_softmax_cross_entropy(
     differentiated = torch.is_grad_enabled() and any(t.requires_grad for t in others)
     if differentiated or not all(is_plain(t) for t in (*tensors, *others) if t is not None):
         return softmax_cross_entropy(
-            all_logits(tensors).view(shape),
+            all_logits(tensors, uncounted).view(shape),
             target,
             options,
             class_weight=class_weight,
@@ -137,11 +190,11 @@ def linear_softmax_cross_entropy(
     if normalizer is not None:
         normalizer = divisor(normalizer, options.reduction, traced)
     call = LinearSoftmaxCall(problem, options, (target, class_weight, sample_weight, normalizer), memory_budget)
-    call.return_stats = return_stats
+    call.return_stats, call.uncounted = return_stats, uncounted
     if traced:
         loss, *stats = softmax_operator(call, tensors, validate)
         return (loss, Stats(*stats)) if return_stats else loss
-    call.prepare(validate)
+    call.prepare(x.itemsize, validate)
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors):
         results = LinearCrossEntropy.apply(call, *tensors)
         results = results if return_stats else (results,)
@@ -164,7 +217,23 @@ def linear_sigmoid_cross_entropy(
     normalizer: Any,
     validate: bool,
 ) -> Any:
-    tensors = _checked(inputs, weight, bias)
+    if wants_gradient(normalizer):
+        check_normalizer(1.0, options.reduction)
+        total = linear_sigmoid_cross_entropy(
+            inputs,
+            weight,
+            labels,
+            replace(options, reduction="sum"),
+            bias=bias,
+            memory_budget=memory_budget,
+            pos_weight=pos_weight,
+            class_weight=class_weight,
+            sample_weight=sample_weight,
+            normalizer=None,
+            validate=validate,
+        )
+        return total / normalizer
+    tensors = _checked(inputs, weight, bias, _uncounted(inputs, None, None, sample_weight))
     shape = torch.Size((*inputs.shape[:-1], tensors[1].shape[0]))
     weights = [
         None if w is None else as_tensor(name, w, inputs)

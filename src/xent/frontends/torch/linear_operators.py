@@ -72,7 +72,7 @@ def _softmax_call(*given: Any) -> tuple[LinearSoftmaxCall, bool]:
 @torch.no_grad()
 def _softmax_forward(*given: Any) -> tuple[Tensor, ...]:
     call, validate = _softmax_call(*given)
-    call.prepare(validate)
+    call.prepare(given[0].itemsize, validate)
     tensors, _ = _there(given)
     results = call.run(tensors, (False,) * len(tensors))[0]
     return results if call.return_stats else (*results, *(given[0].new_empty(0) for _ in range(3)))
@@ -81,7 +81,7 @@ def _softmax_forward(*given: Any) -> tuple[Tensor, ...]:
 @torch.no_grad()
 def _softmax_backward(given: tuple[Any, ...], upstream: tuple[Tensor | None, ...], wanted: list[bool]) -> list[Tensor]:
     call, validate = _softmax_call(*given)
-    call.prepare(validate)
+    call.prepare(given[0].itemsize, validate)
     return _vjp(call, given, upstream[:3] if call.return_stats else upstream[:1], wanted)
 
 

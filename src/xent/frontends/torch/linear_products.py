@@ -25,6 +25,7 @@ class Products:
         """`tensors`: x and W of each pair, and last the bias. `apart`: gradients do not go over the logits."""
         *pairs, self._bias = tensors
         self._inputs, self._weights = pairs[::2], pairs[1::2]
+        self._quiet = self._inputs
         self._wanted, self._tensors, self._blocks = wanted, tensors, blocks
         self._rows: Any = None
         dtype = tensors[0].dtype
@@ -34,7 +35,10 @@ class Products:
 
     def select(self, rows: Any) -> None:
         self._rows = torch.from_numpy(rows)
-        self._inputs = [x.index_select(0, self._rows) for x in self._inputs]
+        self._inputs = self._quiet = [x.index_select(0, self._rows) for x in self._inputs]
+
+    def silence(self, rows: Any) -> None:
+        self._quiet = [x.index_fill(0, torch.from_numpy(rows), 0.0) for x in self._inputs]
 
     def logits(self, rows: slice, classes: slice) -> Memory:
         out = _block(self._logits, rows, classes)
@@ -60,7 +64,7 @@ class Products:
 
     def add(self, rows: slice, classes: slice) -> None:
         g = _block(self._gradient, rows, classes)
-        for at, (x, w) in enumerate(zip(self._inputs, self._weights, strict=True)):
+        for at, (x, w) in enumerate(zip(self._quiet, self._weights, strict=True)):
             if self._wanted[2 * at]:
                 total = self._total(2 * at, x, classes.stop - classes.start == len(w))[rows]
                 _add_product(total, g, w[classes], classes.start == 0)
@@ -107,11 +111,15 @@ def _add_product(total: Tensor, a: Tensor, b: Tensor, first: bool) -> None:
         total.copy_(rounded) if first else total.add_(rounded)
         total.add_(rest)
         return
-    a, b = a.to(total.dtype), b.to(total.dtype)
-    if first:
-        torch.mm(a, b, out=total)
-    else:
-        total.addmm_(a, b)
+    b = b.to(total.dtype)
+    step = len(total) if a.dtype is total.dtype else _CONVERTED
+    for start in range(0, len(total), step):
+        some = slice(start, start + step)
+        total[some].addmm_(a[some].to(total.dtype), b, beta=0 if first else 1)
+
+
+# Lines of a product that half precision is converted to float32 for at a time.
+_CONVERTED = 2048
 
 
 def _buffer(blocks: Blocks, dtype: torch.dtype) -> Tensor:
