@@ -118,7 +118,10 @@ class _Products:
             x[rows] = 0
 
     def logits(self, rows: slice, classes: slice) -> Memory:
-        out = _block(self._logits, rows, classes)
+        with np.errstate(invalid="ignore"):  # what is not finite is the loss's to judge
+            return self.place(self._made(_block(self._logits, rows, classes), rows, classes))
+
+    def _made(self, out: Array, rows: slice, classes: slice) -> Array:
         for at, (x, w) in enumerate(zip(self._inputs, self._weights, strict=True)):
             for here, some in self._pieces(classes):
                 head = np.asarray(w[some], self._dtype).T
@@ -128,7 +131,7 @@ class _Products:
                     out[:, here] += x[rows] @ head
         if self._bias is not None:
             out += np.asarray(self._bias[classes], self._dtype)
-        return self.place(out)
+        return out
 
     def gradient(self, rows: slice, classes: slice) -> Memory:
         return self.place(_block(self._gradient, rows, classes))
