@@ -18,6 +18,11 @@ def invalid_argument(xp: Any, message: str) -> Exception:
     return make(message)  # type: ignore[no-any-return]
 
 
+def not_found(xp: Any, message: str) -> Exception:
+    """The error of a file that is not there, likewise."""
+    return getattr(xp, "not_found", FileNotFoundError)(message)
+
+
 def recorded_or(xp: Any, kind: type[Exception], recorded: str, eager: str) -> Exception:
     """The error of an operation: of some kind where a graph of TensorFlow's is recorded, else an invalid argument."""
     return kind(recorded) if getattr(xp, "in_graph", bool)() else invalid_argument(xp, eager)

@@ -14,6 +14,10 @@ from ...api import softmax as _softmax
 from ...problem import LOGIT_DTYPES
 from ..arrays import namespace_of
 from .errors import TF_NAMES, invalid_argument, listed, recorded_or, wrong_dtype
+from .hits import compute_accidental_hits as compute_accidental_hits
+from .random import all_candidate_sampler as all_candidate_sampler
+from .random import fixed_unigram_candidate_sampler as fixed_unigram_candidate_sampler
+from .random import learned_unigram_candidate_sampler as learned_unigram_candidate_sampler
 from .tensors import converted, weights_of
 
 _FLOATS = ["float16", "bfloat16", "float32", "float64"]

@@ -134,6 +134,19 @@ class _Namespace:
         return np.asarray(x)
 
     @staticmethod
+    def fetched(x: Any) -> Any:
+        return np.asarray(x)
+
+    @staticmethod
+    def placed(array: Any, like: Any) -> Any:
+        """An array of NumPy as one of JAX; integers that JAX would cut off are refused."""
+        dtype = jax.dtypes.canonicalize_dtype(array.dtype)
+        if dtype.kind == "i" and array.size and array.max() > np.iinfo(dtype).max:
+            remedy = "Turn on jax_enable_x64."
+            raise value_error("range_max", f"classes that {dtype} holds", f"class {array.max()}", remedy)
+        return to_jax(array, like)
+
+    @staticmethod
     def as_array(argument: str, value: Any, like: Any = None) -> Any:
         return compilable(argument, as_array(argument, value, like))
 

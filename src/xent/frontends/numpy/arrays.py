@@ -132,6 +132,14 @@ class _Namespace:
         return np.asarray(x)
 
     @staticmethod
+    def fetched(x: Any) -> Any:
+        return np.asarray(x)
+
+    @staticmethod
+    def placed(array: Array, like: Any) -> Array:
+        return array
+
+    @staticmethod
     def as_array(argument: str, value: Any, like: Any = None) -> Any:
         return as_array(argument, value)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.python.eager import forwardprop_util, record
+from tensorflow.python.eager import context, forwardprop_util, record
 
 from ...errors import message, type_error, value_error
 from ...kernels.native import address
@@ -238,6 +238,10 @@ class _Namespace:
         return tf.errors.InvalidArgumentError(None, None, message)  # type: ignore[no-any-return]
 
     @staticmethod
+    def not_found(message: str) -> Exception:
+        return tf.errors.NotFoundError(None, None, message)  # type: ignore[no-any-return]
+
+    @staticmethod
     def flatten(x: Any, start: int) -> Any:
         length = x.shape[start:].num_elements()
         return tf.reshape(x, tf.concat([tf.shape(x)[:start], [-1 if length is None else length]], 0))
@@ -338,6 +342,25 @@ class _Namespace:
     @staticmethod
     def numpy_of(x: Any) -> Array:
         return numpy_of(x)
+
+    @staticmethod
+    def fetched(x: Any) -> Array:
+        return numpy_of(x)
+
+    @staticmethod
+    def placed(array: Array, like: Any) -> Any:
+        return tensor_of(array)
+
+    @staticmethod
+    def original(module: str, name: str) -> Any:
+        """A function of TensorFlow's own."""
+        return getattr(getattr(tf, module), name)
+
+    @staticmethod
+    def operation_seeds(seed: Any) -> tuple[tuple[Any, Any], Any]:
+        """Both seeds of an operation, None for chance, and an object that `tf.random.set_seed` exchanges."""
+        state = context.context()
+        return tf.compat.v1.random.get_seed(seed), getattr(state, "_rng", None) or state
 
     @staticmethod
     def as_array(argument: str, value: Any, like: Any) -> Any:

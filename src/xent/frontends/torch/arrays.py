@@ -118,6 +118,16 @@ class _Namespace:
         return numpy_of(x)
 
     @staticmethod
+    def fetched(x: Tensor) -> Any:
+        """A copy in the memory of the processor if it is elsewhere."""
+        return numpy_of(x.cpu())
+
+    @staticmethod
+    def placed(array: Any, like: Tensor) -> Tensor:
+        """An array of NumPy as a tensor on the device of another."""
+        return torch.from_numpy(array).to(like.device)
+
+    @staticmethod
     def as_array(argument: str, value: Any, like: Tensor) -> Tensor:
         return as_tensor(argument, value, like)
 

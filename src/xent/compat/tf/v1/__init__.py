@@ -1,6 +1,6 @@
 """`tf.compat.v1`: the forms that TensorFlow 1 had where they differ."""
 
-from .. import losses
+from .. import losses, random
 from . import nn
 
-__all__ = ["losses", "nn"]
+__all__ = ["losses", "nn", "random"]
