@@ -18,6 +18,8 @@ from .hits import compute_accidental_hits as compute_accidental_hits
 from .random import all_candidate_sampler as all_candidate_sampler
 from .random import fixed_unigram_candidate_sampler as fixed_unigram_candidate_sampler
 from .random import learned_unigram_candidate_sampler as learned_unigram_candidate_sampler
+from .sampled import nce_loss as nce_loss
+from .sampled import sampled_softmax_loss as sampled_softmax_loss
 from .tensors import converted, weights_of
 
 _FLOATS = ["float16", "bfloat16", "float32", "float64"]

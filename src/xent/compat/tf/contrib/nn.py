@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from .. import nn as today
+from ..sampled import rank_sampled_softmax_loss as rank_sampled_softmax_loss
+from ..sampled import sampled_sparse_softmax_loss as sampled_sparse_softmax_loss
 from .deprecation import deprecated
 
 _MODULE = "xent.compat.tf.nn"

@@ -15,6 +15,8 @@ from ..nn import (
 )
 from ..nn import softmax_cross_entropy_with_logits_v1 as softmax_cross_entropy_with_logits
 from ..random import log_uniform_candidate_sampler, uniform_candidate_sampler
+from ..sampled import nce_loss_v1 as nce_loss
+from ..sampled import sampled_softmax_loss_v1 as sampled_softmax_loss
 
 __all__ = [
     "all_candidate_sampler",
@@ -23,6 +25,8 @@ __all__ = [
     "learned_unigram_candidate_sampler",
     "log_softmax",
     "log_uniform_candidate_sampler",
+    "nce_loss",
+    "sampled_softmax_loss",
     "sigmoid",
     "sigmoid_cross_entropy_with_logits",
     "softmax",
