@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ..errors import label_error, value_error
 from ..formulas import RowFunction, mean_scale, softmax_coefficients, uses_measure
 from ..kernels.native import (
+    DTYPE_CODES,
     IndexLabels,
     Memory,
     PerRow,
@@ -134,7 +135,8 @@ class RowTargets:
             elif isinstance(labels, Memory) and presume:
                 self.presumed = s  # their mass is seen in the same pass, and hardly ever differs from 1
             elif isinstance(labels, Memory):
-                mass = self.rows(labels._replace(address=0)).target_mass()
+                wide = labels._replace(address=0, dtype=DTYPE_CODES[problem.accumulate])  # in which they are summed up
+                mass = self.rows(wide).target_mass()
             weight = s * mass
             if isinstance(s, np.ndarray) and isinstance(weight, np.ndarray):
                 weight[s == 0] = 0.0  # whatever the target's mass is
