@@ -1023,8 +1023,8 @@ def value_and_grad(
 
     On PyTorch, JAX and TensorFlow any function can be differentiated. On NumPy arrays, which know no derivatives,
     `loss_fn` is one of xent's losses, or a function that returns what one of them returned; the gradient is to the
-    logits, or to the inputs and the head of a linear or sampled loss, and comes from the same pass as the loss. What the
-    function makes of an argument before the loss gets it is not seen: for a tied embedding, differentiate by the
+    logits, or to the inputs and the head of a linear or sampled loss, and comes from the same pass as the loss. What
+    the function makes of an argument before the loss gets it is not seen: for a tied embedding, differentiate by the
     embedded inputs and by the table, and add the former up over the ids.
 
     Args:
