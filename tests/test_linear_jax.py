@@ -128,6 +128,33 @@ def test_the_program_holds_one_chunk() -> None:
     assert planned(1 << 20) < rows * classes * 4 / 2 < planned(1 << 30)
 
 
+def test_chunks_of_which_no_row_counts_are_not_computed() -> None:
+    """Ignored rows are spread over the batch; the others fill the first chunks, and a chunk that is left is skipped."""
+    made = []
+
+    def counted(logits: Any) -> None:
+        made.append(logits.shape[0])
+
+    import xent.frontends.jax.linear_loss as module
+
+    original = module.softmax_cross_entropy
+
+    def watched(logits: Any, *arguments: Any, **options: Any) -> Any:
+        jax.debug.callback(counted, logits)
+        return original(logits, *arguments, **options)
+
+    labels = jnp.where(jnp.arange(N) % 3 == 0, LABELS, -100)
+    kept = int((labels != -100).sum())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "softmax_cross_entropy", watched)
+        jax.clear_caches()
+        loss = linear(X, W, labels, ignore_index=-100, memory_budget=4 * ROW)
+        jax.effects_barrier()
+    jax.clear_caches()
+    close([loss], [softmax(X @ W.T, labels, ignore_index=-100)])
+    assert kept <= sum(made) < kept + 4
+
+
 def test_bad_input() -> None:
     bad = LABELS.at[4].set(C)
     with pytest.raises(IndexError, match="label 53 in row 4"):

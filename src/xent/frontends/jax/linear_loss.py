@@ -76,6 +76,7 @@ class _SoftmaxRows:
 
     options: SoftmaxOptions
     statistics: bool
+    of_classes: int = 3  # which of its results is a class, -1 in rows that do not count
 
     def __call__(self, logits: Any, some: Arrays, shared: Arrays) -> tuple[Any, ...]:
         labels = TopK(some["indices"], some["values"]) if "indices" in some else some["labels"]
@@ -97,11 +98,12 @@ class _SigmoidRows:
     """The loss of each number of a chunk, or their sum."""
 
     options: ElementwiseOptions
+    of_classes: int = -1
 
     def __call__(self, logits: Any, some: Arrays, shared: Arrays) -> tuple[Any, ...]:
         labels = some.get("labels")
         if labels is None:
-            labels = self._zeros_and_ones(logits.shape, some["row"], shared)
+            labels = self._zeros_and_ones(logits.shape, some["number"], shared)
         per_element = self.options.reduction == "none"
         loss = elementwise_loss(
             logits,
@@ -113,12 +115,13 @@ class _SigmoidRows:
         )
         return (loss if per_element else jnp.reshape(loss, 1),)
 
-    def _zeros_and_ones(self, shape: tuple[int, ...], row: Any, shared: Arrays) -> Any:
-        """The chunk's labels, from the lists of all rows."""
-        at = shared["row"] - jnp.sum(row[:1])  # of the chunk's first row, if there is one
-        at = jnp.where((at >= 0) & (at < shape[0]), at, shape[0])
+    def _zeros_and_ones(self, shape: tuple[int, ...], number: Any, shared: Arrays) -> Any:
+        """The chunk's labels, from the lists of all rows; `number`: of its rows, from 1, or 0 where there is none."""
+        outside, bad = shape[0], shared["bad"]
+        places = jnp.full(len(bad) + 2, outside).at[number].set(jnp.arange(outside)).at[0].set(outside)
+        at = jnp.take(places, shared["row"] + 1)
         dense = jnp.zeros(shape, jnp.float32).at[at, shared["classes"]].set(1.0, mode="drop")
-        return jnp.where(jnp.take(shared["bad"], row, mode="clip")[:, None], jnp.nan, dense)
+        return jnp.where(jnp.take(jnp.pad(bad, (1, 0)), number)[:, None], jnp.nan, dense)
 
 
 @partial(jax.jit, static_argnames=("loss", "scale", "chunk"))
@@ -127,7 +130,7 @@ def _chunked(heads: Arrays, rows: Arrays, shared: Arrays, loss: Any, scale: floa
     x, w, b = heads["inputs"], heads["weight"], heads.get("bias")
     wide = jnp.promote_types(x.dtype, jnp.float32)
     w = w.astype(wide)  # half precision: in which the loop would sum up its gradient
-    x = jnp.where(rows["uncounted"][:, None], 0.0, x.reshape(-1, x.shape[-1]).astype(wide))
+    x = jnp.where(rows["counted"][:, None], x.reshape(-1, x.shape[-1]).astype(wide), 0.0)
     products = [(x, w)]
     if "weight.down" in heads:
         products.append((x @ (scale * heads["weight.down"].astype(wide)).T, heads["weight.up"].astype(wide)))
@@ -145,12 +148,23 @@ def _chunked(heads: Arrays, rows: Arrays, shared: Arrays, loss: Any, scale: floa
     if chunk >= count:
         return body((inputs, rows))  # type: ignore[no-any-return]
 
+    # The rows that count come first, and a chunk without any is not computed.
+    order = jnp.argsort(~rows["counted"], stable=True)
+    inputs, rows = jax.tree.map(lambda a: a[order], (inputs, rows))
+
+    def unless_nothing_counts(some: Any) -> Any:
+        shapes = jax.eval_shape(body, some)
+        nothing = tuple(jnp.zeros(s.shape, s.dtype) - (i == loss.of_classes) for i, s in enumerate(shapes))
+        return jax.lax.cond(jnp.any(some[1]["counted"]), lambda: body(some), lambda: nothing)
+
     def chunks(array: Any) -> Any:
         padded = jnp.pad(array, [(0, padding)] + [(0, 0)] * (array.ndim - 1))
         return padded.reshape(-1, chunk, *array.shape[1:])
 
-    found = jax.lax.map(jax.checkpoint(body), jax.tree.map(chunks, (inputs, rows)))
-    return tuple(a.reshape(-1, *a.shape[2:])[:count] for a in found)
+    found = jax.lax.map(jax.checkpoint(unless_nothing_counts), jax.tree.map(chunks, (inputs, rows)))
+    flat = [a.reshape(-1, *a.shape[2:])[:count] for a in found]
+    back = jnp.argsort(order)
+    return tuple(a[back] if len(a) == count else a for a in flat)
 
 
 def _divided(total: Any, denominator: Any) -> Any:
@@ -201,12 +215,12 @@ def linear_softmax_cross_entropy(
     weights = _usable_weights(weights, dtype)
     s = jnp.broadcast_to(weights.get("sample_weight", jnp.ones((), dtype)), problem.batch_shape)
     lines = {name: jnp.reshape(y, (rows, *y.shape[len(problem.batch_shape) :])) for name, y in targets.items()}
-    uncounted = jnp.zeros(problem.batch_shape, bool) if return_stats else s == 0
+    counted = jnp.ones(problem.batch_shape, bool) if return_stats else s != 0
     if problem.target == "index" and options.ignore_index is not None:
-        uncounted |= targets["labels"] == options.ignore_index
+        counted &= targets["labels"] != options.ignore_index
     found = _chunked(
         head.arrays,
-        lines | {"sample_weight": s.reshape(rows), "uncounted": uncounted.reshape(rows)},
+        lines | {"sample_weight": s.reshape(rows), "counted": counted.reshape(rows)},
         {name: v for name, v in weights.items() if name == "class_weight"},
         _SoftmaxRows(options, return_stats),
         head.scale,
@@ -248,7 +262,7 @@ def linear_sigmoid_cross_entropy(
     y = nowhere if lists else as_array("labels", labels)
     problem = elementwise_problem(shape, str(x.dtype), y.shape, str(y.dtype))
     dtype = problem.accumulate
-    lines: Arrays = {"row": jnp.arange(matrix[0])}
+    lines: Arrays = {"number": 1 + jnp.arange(matrix[0])}
     shared: Arrays = {}
     if lists:
         shared = _entries(labels, nowhere)
@@ -271,7 +285,7 @@ def linear_sigmoid_cross_entropy(
     for name, value in weights.items():
         last = value.shape[-1] if value.ndim else 1
         lines[name] = jnp.broadcast_to(value, (*shape[:-1], last)).reshape(-1, last)
-    lines["uncounted"] = jnp.broadcast_to((lines["sample_weight"] == 0).all(1), matrix[:1])
+    lines["counted"] = jnp.broadcast_to((lines["sample_weight"] != 0).any(1), matrix[:1])
     if normalizer is not None:
         normalizer = divisor(normalizer, options.reduction)
         check_normalizer(1.0, options.reduction)
