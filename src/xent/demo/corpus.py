@@ -68,8 +68,10 @@ def standard_library() -> Path:
     return Path(sysconfig.get_paths()["stdlib"])
 
 
-def read_corpus(folder: Path, seed: int, vocabulary: int = VOCABULARY) -> Corpus:
+def read_corpus(folder: Path, seed: int, vocabulary: int = VOCABULARY, option: str = "--text") -> Corpus:
     """The Python files below a folder, in random order; the last of their pieces are held out.
+
+    `option` is the one that named the folder.
 
     Raises:
         UsageError: the folder holds too little Python, or a file that cannot be read.
@@ -79,12 +81,14 @@ def read_corpus(folder: Path, seed: int, vocabulary: int = VOCABULARY) -> Corpus
     met: defaultdict[str, int] = defaultdict()
     met.default_factory = met.__len__  # numbers the pieces as they are met
     order = np.random.default_rng(seed).permutation(len(files))
-    parts = [np.array([met[match.group()] for match in PIECE.finditer(_read(files[at]))], np.int64) for at in order]
+    parts = [
+        np.array([met[match.group()] for match in PIECE.finditer(_read(files[at], option))], np.int64) for at in order
+    ]
     pieces = np.concatenate(parts) if parts else np.empty(0, np.int64)
     if len(pieces) < FEWEST_PIECES:
         expected = f"a folder with at least {FEWEST_PIECES} words and signs of Python"
         found = f"{folder} with {len(pieces)} in {len(files)} files"
-        raise UsageError("--text", expected, found, "Name another, or none for Python's own library.")
+        raise UsageError(option, expected, found, "Name another, or none for Python's own library.")
     cut = len(pieces) - int(HELD_OUT * len(pieces))
     counts = np.bincount(pieces[:cut], minlength=len(met))
     kept = np.argsort(-counts, kind="stable")[: min(vocabulary - 1, np.count_nonzero(counts))]
@@ -96,8 +100,8 @@ def read_corpus(folder: Path, seed: int, vocabulary: int = VOCABULARY) -> Corpus
     return Corpus(folder, len(files), kept_pieces, numbers[:cut], numbers[cut:])
 
 
-def _read(file: Path) -> str:
+def _read(file: Path, option: str) -> str:
     try:
         return file.read_text("utf-8", errors="replace")
     except OSError as error:
-        raise UsageError("--text", "files that can be read", f"{file} ({error.strerror})", "Name another.") from error
+        raise UsageError(option, "files that can be read", f"{file} ({error.strerror})", "Name another.") from error
