@@ -1034,7 +1034,7 @@ def value_and_grad(
 
     Returns:
         A function of the same arguments that returns (value, gradient); the gradient has the argument's shape and
-        dtype, and is a tuple for a tuple of `argnums`.
+        dtype, and is a tuple for a tuple of `argnums`. A sparse gradient on NumPy is a `SparseRows`.
 
     Raises:
         TypeError, ValueError: from the returned function, where a NumPy function cannot be differentiated.

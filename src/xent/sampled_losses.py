@@ -240,7 +240,8 @@ def negative_sampling_loss(
 ) -> Any:
     """Negative sampling of word2vec: as `nce_loss`, without the correction by the expected counts.
 
-    The logits then estimate `log(p_k / q_k)` up to a constant, not log-probabilities: good vectors, no language model.
+    The logits then estimate `log(p_k / q_k)` up to a constant: good vectors, and a language model once the log q of the
+    noise is added back.
 
     Args:
         inputs, weight, labels, bias, sampler, candidates, remove_accidental_hits, temperature, sample_weight,
