@@ -225,6 +225,26 @@ def test_tensorflow_derivatives_of_gradients_and_of_weights() -> None:
     close([tangents.jvp(loss).numpy()], [others.jvp(expected).numpy()])
 
 
+def test_tensorflow_derivatives_of_gradients_beside_statistics() -> None:
+    x, w = tf.constant(X), tf.constant(W)
+    found = []
+    for fused in (True, False):
+        with tf.GradientTape() as outer:
+            outer.watch(w)
+            with tf.GradientTape() as inner:
+                inner.watch(w)
+                if fused:
+                    loss, stats = xent.linear_softmax_cross_entropy(x, w, LABELS, return_stats=True)
+                else:
+                    loss, stats = xent.softmax_cross_entropy(
+                        tf.matmul(x, w, transpose_b=True), LABELS, return_stats=True
+                    )
+                total = loss + tf.reduce_sum(stats.lse * ramp(N)) - 0.3 * tf.reduce_sum(stats.entropy)
+            squares = tf.reduce_sum(inner.gradient(total, w) ** 2)
+        found.append([outer.gradient(squares, w).numpy()])
+    close(*found)
+
+
 @pytest.mark.parametrize("dtype", [tf.bfloat16, tf.float16, tf.float64])
 def test_tensorflow_dtypes_and_leading_axes(dtype: Any) -> None:
     x, w = tf.cast(tf.reshape(X[:36], (4, 9, D)), dtype), tf.cast(W, dtype)

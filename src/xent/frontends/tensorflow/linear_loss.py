@@ -93,16 +93,17 @@ def _linear(
     results = [tensor_of(value) for value in values]
     if wanted:
         names = [name for name in head.tensors if name in wanted]
+        differentiable_results = results[:3]  # all but argmax
 
         def vjp(*upstream: Any) -> list[Any]:
             found = made.vjp(wanted, *upstream)
             return [found[name] for name in names]
 
         def in_operations(*sources: Any) -> list[Any]:
-            return dense(head.logits(dict(zip(names, sources, strict=True))), arguments)[: len(results)]
+            return dense(head.logits(dict(zip(names, sources, strict=True))), arguments)[: len(differentiable_results)]
 
         ready = [gradients[name] for name in names] if scalar else None
-        differentiable([head.tensors[name] for name in names], results[:3], vjp, in_operations, ready)
+        differentiable([head.tensors[name] for name in names], differentiable_results, vjp, in_operations, ready)
     return results
 
 
