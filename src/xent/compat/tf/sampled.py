@@ -112,8 +112,7 @@ def sampled_softmax_loss(
 
     Source: `tf.nn.sampled_softmax_loss` of TensorFlow 2.21.
     """
-    return _loss(
-        sampled_losses.sampled_softmax_loss,
+    return sampled_softmax_loss_v1(
         weights,
         biases,
         labels,
@@ -122,9 +121,9 @@ def sampled_softmax_loss(
         num_classes,
         num_true,
         sampled_values,
+        remove_accidental_hits,
         "div",
-        seed,
-        remove_accidental_hits=remove_accidental_hits,
+        seed=seed,
     )
 
 
@@ -162,8 +161,7 @@ def nce_loss(
 
     Source: `tf.nn.nce_loss` of TensorFlow 2.21.
     """
-    return _loss(
-        sampled_losses.nce_loss,
+    return nce_loss_v1(
         weights,
         biases,
         labels,
@@ -172,9 +170,8 @@ def nce_loss(
         num_classes,
         num_true,
         sampled_values,
+        remove_accidental_hits,
         "div",
-        None,
-        remove_accidental_hits=remove_accidental_hits,
     )
 
 
