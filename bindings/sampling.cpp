@@ -92,6 +92,18 @@ void add_samplers(nb::module_& m) {
       },
       "weights"_a, "range"_a, "size"_a, "unique"_a, "key"_a, "stream"_a, nb::rv_policy::take_ownership);
   m.def(
+      "accidental_hits",
+      [](uintptr_t trues, i64 rows, i64 per_row, uintptr_t sampled, i64 size) {
+        xent::Hits hits;
+        {
+          const nb::gil_scoped_release released;
+          hits = xent::accidental_hits(pointer<const i64>(trues), rows, per_row, pointer<const i64>(sampled), size);
+        }
+        const auto bytes = [](const std::vector<i64>& v) { return nb::bytes(v.data(), v.size() * sizeof(i64)); };
+        return nb::make_tuple(bytes(hits.rows), bytes(hits.columns));
+      },
+      "trues"_a, "rows"_a, "per_row"_a, "sampled"_a, "size"_a, "Rows and columns, each the bytes of int64.");
+  m.def(
       "distort",
       [](uintptr_t weights, i64 n, float distortion, uintptr_t out) {
         xent::distort(pointer<const float>(weights), n, distortion, pointer<float>(out));

@@ -120,4 +120,11 @@ class LearnedUnigram final : public Sampler {
   WeightTree tree_;
 };
 
+// hits.cpp
+struct Hits {
+  std::vector<i64> rows, columns;
+};
+// Where sampled classes are true ones of a row of `per_row`: pairs (row, place in `sampled`), rising, each once.
+Hits accidental_hits(const i64* trues, i64 rows, i64 per_row, const i64* sampled, i64 size);
+
 }  // namespace xent

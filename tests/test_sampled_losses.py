@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -163,6 +164,81 @@ def test_sparse_gradients_are_the_dense_ones(name: str) -> None:
     gradient = tape.gradient(total, w)
     assert isinstance(gradient, tf.IndexedSlices)
     close([tf.convert_to_tensor(gradient).numpy()], expected[2:3])
+
+
+@pytest.mark.parametrize("name", [*LOSSES, "negative_sampling_loss", "rank_sampled_softmax_loss"])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_sparse_gradients_on_jax_are_the_dense_ones(name: str, compiled: bool) -> None:
+    labels = LABELS[:, 0]
+    kept = (S // 2,) if name.startswith("rank") else ()
+
+    def gradients_of(sparse: bool, x: Any, w: Any, b: Any) -> Any:
+        # the same seed: as many draws whatever the gradient is
+        sampler = xent.samplers.LogUniform(C, S, seed=4)
+        source = {"candidates": sampler.sample(labels)} if compiled else {"sampler": sampler}
+
+        def loss(x: Any, w: Any, b: Any) -> Any:
+            # in two parts, one of them without the bias
+            part = getattr(xent, name)(x, w, labels, *kept, bias=b, **source, sparse_gradient=sparse)
+            other = getattr(xent, name)(2 * x, w, labels, *kept, **source, sparse_gradient=sparse)
+            return 1.7 * part + other, {"part": part}
+
+        return xent.value_and_grad(loss, argnums=(0, 1, -1), has_aux=True)(x, w, b)
+
+    leaves = [jnp.asarray(a) for a in (X, W, B)]
+    (loss, aux), expected = gradients_of(False, *leaves)
+    run = jax.jit(gradients_of, static_argnums=0) if compiled else gradients_of
+    (found_loss, found_aux), found = run(True, *leaves)
+    assert isinstance(found[1], xent.SparseRows)
+    assert isinstance(found[2], xent.SparseRows)
+    assert found[1].rows.shape == (2 * (N + (*kept, S)[0]), D)
+    close([found_loss, found_aux["part"]], [loss, aux["part"]])
+    close([found[0], found[1].to_dense(), found[2].coalesced().to_dense()], expected)
+
+
+def test_gradients_on_jax_are_dense_where_a_weight_has_other_uses() -> None:
+    labels = LABELS[:, 0]
+    candidates = drawn(labels)
+
+    def loss(sparse: bool, x: Any, w: Any, b: Any) -> Any:
+        # the weight decays, and the bias is not used as it came
+        part = xent.sampled_softmax_loss(x, w, labels, bias=2 * b, candidates=candidates, sparse_gradient=sparse)
+        return part + 0.1 * jnp.sum(w * w)
+
+    leaves = [jnp.asarray(a) for a in (X, W, B)]
+    _, expected = xent.value_and_grad(partial(loss, False), argnums=(0, 1, 2))(*leaves)
+    _, found = xent.value_and_grad(partial(loss, True), argnums=(0, 1, 2))(*leaves)
+    assert all(isinstance(g, jax.Array) for g in found)
+    close(found, expected)
+    _, by_jax = jax.value_and_grad(partial(loss, True), argnums=(0, 1, 2))(*leaves)
+    close(by_jax, expected)
+
+
+def test_sparse_rows_of_jax_are_a_tree() -> None:
+    gradient = xent.SparseRows(jnp.array([2, 0, 2]), jnp.array([1.0, 5.0, 3.0]), 4)
+    halved = jax.jit(lambda g: jax.tree.map(lambda a: a // 2 if a.dtype == int else a / 2, g))(gradient)
+    assert halved.size == 4
+    assert halved.coalesced().ids.tolist() == [0, 1]
+    assert gradient.plus(gradient).to_dense().tolist() == [10.0, 0.0, 8.0, 0.0]
+    with pytest.raises(TypeError, match="specify a concrete value for the size"):
+        jax.jit(lambda g: g.coalesced())(gradient)
+
+
+@pytest.mark.parametrize("num_true", [1, 3])
+def test_drawing_inside_transformations(num_true: int) -> None:
+    labels = LABELS[:, :num_true]
+    sampler = partial(xent.samplers.LogUniform, C, S, seed=3)
+
+    def loss(x: Any, y: Any) -> Any:
+        return xent.sampled_softmax_loss(x, W, y, sampler=sampler())
+
+    expected = gradients("numpy", lambda x: loss(x, labels), X)[1]
+    found = torch.func.grad(
+        lambda x: xent.sampled_softmax_loss(x, torch.from_numpy(W), torch.from_numpy(labels), sampler=sampler())
+    )(torch.from_numpy(X))
+    close(
+        [1.7 * found.numpy(), 1.7 * jax.jit(jax.grad(lambda x: loss(x, labels)))(jnp.asarray(X))], [expected, expected]
+    )
 
 
 def test_samplers_draw_and_learn() -> None:

@@ -1034,7 +1034,8 @@ def value_and_grad(
 
     Returns:
         A function of the same arguments that returns (value, gradient); the gradient has the argument's shape and
-        dtype, and is a tuple for a tuple of `argnums`. A sparse gradient on NumPy is a `SparseRows`.
+        dtype, and is a tuple for a tuple of `argnums`. A sparse gradient on NumPy and JAX is a `SparseRows`; to make
+        one, JAX calls `loss_fn` again, to trace it, up to its first loss with `sparse_gradient=True`.
 
     Raises:
         TypeError, ValueError: from the returned function, where a NumPy function cannot be differentiated.

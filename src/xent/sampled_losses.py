@@ -129,7 +129,9 @@ def sampled_softmax_loss(
         sample_weight: one weight a row, or 1 in place of an axis. `reduction`, `normalizer`: as in
             `softmax_cross_entropy`.
         sparse_gradient: the gradients to weight and bias hold only the lines that were used: sparse tensors on PyTorch
-            (for `torch.optim.SparseAdam`), `tf.IndexedSlices`, `xent.SparseRows` on NumPy. JAX has dense ones only.
+            (for `torch.optim.SparseAdam`), `tf.IndexedSlices`, and `xent.SparseRows` from `xent.value_and_grad` on
+            NumPy and JAX, there for an argument that goes into the loss as it came and into nothing else that is
+            differentiated. `jax.grad` knows dense ones only.
         validate: False skips the check that labels lie in range; such rows then give NaN.
 
     Returns:
@@ -343,6 +345,7 @@ def rank_sampled_softmax_loss(
         bias=bias,
         kept=kept,
         temperature=positive_number("sampling_temperature", sampling_temperature),
+        sparse=bool(sparse_gradient),
     )
     if calibrated:
         best = Candidates(best[0], best[1], best[2] * (kept / drawn))

@@ -5,19 +5,21 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 
 class SparseRows(NamedTuple):
     """The gradient to an array of which only some lines were used: their numbers, and what each adds.
 
-    What sampled losses give with `sparse_gradient=True` on NumPy arrays. A number may stand several times.
+    What `value_and_grad` gives for sampled losses with `sparse_gradient=True` on NumPy's and JAX's arrays. A number may
+    stand several times, as in `weight.at[g.ids].add(-rate * g.rows)` of JAX, which adds them up. On JAX it is a tree of
+    `ids` and `rows`, so compiled functions may return it.
 
     Args:
         ids: integers [M]. `rows`: [M, ...], the lines. `size`: how many lines the array has.
 
     Raises:
-        IndexError: from `to_dense`, a number that is no line.
+        IndexError: from `to_dense` on NumPy, a number that is no line.
+        TypeError: from `coalesced` in code that JAX compiles, where the number of lines would depend on values.
 
     Example:
         >>> import numpy as np, xent
@@ -30,24 +32,32 @@ class SparseRows(NamedTuple):
     Source: TensorFlow's `tf.IndexedSlices`.
     """
 
-    ids: NDArray[np.int64]
-    rows: NDArray[Any]
+    ids: Any
+    rows: Any
     size: int
 
     def plus(self, other: SparseRows) -> SparseRows:
         """The sum of two gradients to one array."""
-        return SparseRows(np.concatenate([self.ids, other.ids]), np.concatenate([self.rows, other.rows]), self.size)
+        xp = self.rows.__array_namespace__()
+        return SparseRows(xp.concat([self.ids, other.ids]), xp.concat([self.rows, other.rows]), self.size)
 
     def coalesced(self) -> SparseRows:
         """Each number once, rising, with the sum of its lines."""
+        xp = self.rows.__array_namespace__()
+        if xp is not np:
+            ids, places = xp.unique_inverse(self.ids)
+            return SparseRows(ids, SparseRows(places, self.rows, len(ids)).to_dense(), self.size)
         order = np.argsort(self.ids, kind="stable")
         ids = self.ids[order]
         first = np.flatnonzero(np.diff(ids, prepend=ids[:1] - 1))
         rows = np.add.reduceat(self.rows[order], first, axis=0) if len(ids) else self.rows
         return SparseRows(ids[first], rows, self.size)
 
-    def to_dense(self) -> NDArray[Any]:
+    def to_dense(self) -> Any:
         """The whole array."""
+        xp = self.rows.__array_namespace__()
+        if xp is not np:
+            return xp.zeros((self.size, *self.rows.shape[1:]), self.rows.dtype).at[self.ids].add(self.rows)
         ids, rows, size = self.coalesced()
         out = np.zeros((size, *rows.shape[1:]), rows.dtype)
         out[ids] = rows

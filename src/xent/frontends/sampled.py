@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,14 +37,15 @@ class _Arguments(NamedTuple):
     weight: Any
     bias: Any
     true_ids: Any
-    """[N, T]"""
+    """[N, T], of NumPy where the values are known."""
     lead: tuple[int, ...]
     """The axes of the inputs but the last."""
     dtype: str
     """Of the logits."""
 
 
-def _checked(xp: Any, inputs: Any, weight: Any, labels: Any, bias: Any) -> _Arguments:
+def _checked(xp: Any, inputs: Any, weight: Any, labels: Any, bias: Any, drawing: bool) -> _Arguments:
+    """`drawing`: the labels are fetched from wherever they are; else, only those in the processor's memory are read."""
     w = xp.as_array("weight", weight, inputs)
     b = None if bias is None else xp.as_array("bias", bias, inputs)
     named = {"inputs": inputs, "weight": w} | ({} if b is None else {"bias": b})
@@ -55,13 +55,23 @@ def _checked(xp: Any, inputs: Any, weight: Any, labels: Any, bias: Any) -> _Argu
     if xp.dtype_name(y) not in INTEGER_DTYPES:
         raise type_error("labels", "true classes as integers", xp.dtype_name(y), "Convert them to int64.")
     shape, lead = xp.shape(y), xp.shape(inputs)[:-1]
-    if len(shape) == len(lead):
-        y, shape = xp.expand_dims(y, -1), (*shape, 1)
-    if len(shape) != len(lead) + 1 or any(own != other for own, other in zip(shape, lead, strict=False)):
+    if shape[: len(lead)] != lead or len(shape) > len(lead) + 1:
         expected = f"shape {lead} or {(*lead, 'T')}: one or T true classes a row"
-        raise value_error("labels", expected, f"shape {xp.shape(xp.as_array('labels', labels, inputs))}", "Reshape.")
-    if len(lead) != 1:
-        y = xp.reshape(y, (prod(lead), shape[-1]))
+        raise value_error("labels", expected, f"shape {shape}", "Reshape.")
+    if drawing:
+        values = xp.values(y)
+        if values is None:
+            remedy = "Draw outside of what is traced, and pass candidates=sampler.sample(labels)."
+            raise type_error(
+                "labels", "true classes whose values are known, to draw with a sampler", "a tracer", remedy
+            )
+    else:
+        values = xp.numpy_of(y) if xp.is_readable(y) else None
+    true_classes = shape[-1] if len(shape) > len(lead) else 1
+    if not true_classes:
+        raise value_error("labels", "at least one true class a row", f"shape {shape}", "Leave such rows out.")
+    rows = (-1, true_classes)
+    y = xp.reshape(y, rows) if values is None else np.reshape(values, rows).astype(np.int64, copy=False)
     return _Arguments(inputs, w, b, y, lead, dtype)
 
 
@@ -87,35 +97,31 @@ def sampled_logits(
         corrected: the logits lose the logarithm of the expected counts.
         sparse: the gradients to weight and bias are sparse.
     """
-    a = _checked(xp, inputs, weight, labels, bias)
+    a = _checked(xp, inputs, weight, labels, bias, callable(candidates))
     proposal = _proposal(xp, a, candidates, corrected, remove_hits, validate)
-    arrays = Proposal(*(None if p is None else xp.own(p, a.inputs) for p in proposal))
+    owned = (None if p is None else xp.own(p, a.inputs) for p in proposal[:-1])
+    arrays = Proposal(*owned, hits=proposal.hits)  # type: ignore[misc]
     gather = partial(xp.gather, sparse=sparse)
     logits = logits_of(xp, gather, a.inputs, a.weight, a.bias, arrays, a.dtype, temperature)
-    zeros = xp.zeros_like(a.true_ids[:, 0])
+    zeros = xp.zeros_like(xp.own(a.true_ids, a.inputs)[:, 0])
     if len(a.lead) != 1:
         zeros = xp.reshape(zeros, a.lead)
-    return Sampled(logits, zeros, xp.shape(a.true_ids)[1])
+    return Sampled(logits, zeros, a.true_ids.shape[1])
 
 
 def _proposal(
     xp: Any, a: _Arguments, candidates: Draw | Candidates, corrected: bool, remove_hits: bool, validate: bool
 ) -> Proposal:
     classes = xp.shape(a.weight)[0]
-    given = []
-    if not callable(candidates):
-        given = [xp.as_array("candidates", part, a.inputs) for part in as_candidates(candidates)]
-    if xp.is_readable(a.true_ids) and all(xp.is_readable(part) for part in given):
-        true_ids = np.asarray(xp.numpy_of(a.true_ids), np.int64)
-        if callable(candidates):
-            candidates = candidates(true_ids if validate else inside(true_ids, classes)[0])
-        else:
-            candidates = Candidates(*(xp.numpy_of(part) for part in given))
-        return known(true_ids, classes, candidates, corrected, remove_hits, validate)
     if callable(candidates):
-        remedy = "Draw outside of what is traced, and pass candidates=sampler.sample(labels)."
-        raise type_error("labels", "true classes whose values are known, to draw with a sampler", "a tracer", remedy)
-    return traced(xp, a.true_ids, Candidates(*given), a.dtype, corrected, remove_hits)
+        drawn = candidates(a.true_ids if validate else inside(a.true_ids, classes)[0])
+        return known(a.true_ids, classes, drawn, corrected, remove_hits, validate)
+    given = [xp.as_array("candidates", part, a.inputs) for part in as_candidates(candidates)]
+    if isinstance(a.true_ids, np.ndarray) and all(xp.is_readable(part) for part in given):
+        values = Candidates(*(xp.numpy_of(part) for part in given))
+        return known(a.true_ids, classes, values, corrected, remove_hits, validate)
+    true_ids = xp.own(a.true_ids, a.inputs)
+    return traced(xp, true_ids, Candidates(*given), a.dtype, corrected, remove_hits)
 
 
 def in_batch_logits(
@@ -163,19 +169,19 @@ def ranked(
     bias: Any,
     kept: int,
     temperature: float,
+    sparse: bool,
 ) -> Candidates:
     """The candidates whose logits, divided by a temperature, have the largest log-sum-exp over the batch."""
-    a = _checked(xp, inputs, weight, labels, bias)
-    known_ids = np.asarray(xp.numpy_of(a.true_ids), np.int64) if callable(candidates) else None
-    drawn: Any = candidates(known_ids) if callable(candidates) else as_candidates(candidates)
+    a = _checked(xp, inputs, weight, labels, bias, callable(candidates))
+    drawn: Any = candidates(a.true_ids) if callable(candidates) else as_candidates(candidates)
     ids, of_true, of_sampled = (xp.as_array("candidates", part, a.inputs) for part in drawn)
     if len(xp.shape(ids)) != 1:
         raise value_error(
             "candidates.sampled_ids", "shape (S,): one list for all rows", f"shape {xp.shape(ids)}", "Draw one list."
         )
     x, w, b = (None if t is None else xp.stop_gradient(t) for t in (a.inputs, a.weight, a.bias))
-    proposal = Proposal(a.true_ids, ids)
-    rows = sampling_logits.gathered(xp, xp.gather, w, proposal, a.dtype)
+    proposal = Proposal(xp.own(a.true_ids, a.inputs), ids)
+    rows = sampling_logits.gathered(xp, partial(xp.gather, sparse=sparse), w, proposal, a.dtype)
     _, scores = sampling_logits.products(xp, sampling_logits.as_rows(xp, x, a.dtype), rows)
     if b is not None:
         scores = scores + xp.astype(xp.gather(b, ids), a.dtype)

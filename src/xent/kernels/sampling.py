@@ -69,6 +69,14 @@ def restore(sampler: NativeLearnedUnigram, seeds: Seeds, calls: int, weights: ND
     sampler.restore(*seeds, calls, address(weights))
 
 
+def accidental_hits(true_classes: NDArray[np.int64], sampled: NDArray[np.int64]) -> tuple[Any, Any]:
+    """Rows and columns where contiguous sampled classes [S] are among the true ones of a row [N, ...]."""
+    rows = len(true_classes)
+    per_row = true_classes.size // max(rows, 1)
+    found = _native.accidental_hits(address(true_classes), rows, per_row, address(sampled), sampled.size)
+    return tuple(np.frombuffer(bytearray(part), np.int64) for part in found)  # type: ignore[return-value]
+
+
 def first_outside(classes: NDArray[np.int64], range_max: int) -> int:
     """Where contiguous classes first leave [0, range_max), or -1."""
     return _native.resolve_labels(address(classes), classes.size, range_max, False, 0)[1]

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..kernels import sampling
 from . import arguments
 
 
@@ -17,6 +18,12 @@ class AccidentalHits(NamedTuple):
     """[hits]: the row of true_classes."""
     columns: NDArray[np.int64]
     """[hits]: the place in sampled_ids of a class that is true in that row."""
+
+    def mask(self, shape: tuple[int, int]) -> NDArray[np.bool_]:
+        """[batch, num_sampled], true at the places."""
+        found = np.zeros(shape, bool)
+        found[self.rows, self.columns] = True
+        return found
 
 
 def accidental_hits(true_classes: ArrayLike, sampled_ids: ArrayLike) -> AccidentalHits:
@@ -45,20 +52,5 @@ def accidental_hits(true_classes: ArrayLike, sampled_ids: ArrayLike) -> Accident
     Source: Jean et al. 2015 (arXiv:1412.2007), and `compute_accidental_hits` of TensorFlow.
     """
     trues = arguments.true_classes(true_classes)
-    given = arguments.classes("sampled_ids", sampled_ids, (1,), "[num_sampled]")
-    sampled = np.asarray(given, np.int64)
-    if not trues.size or not sampled.size:
-        return AccidentalHits(np.empty(0, np.int64), np.empty(0, np.int64))
-    order = np.argsort(sampled)
-    in_order = sampled[order]
-    flat = trues.reshape(-1)
-    first = np.searchsorted(in_order, flat)
-    hit = np.flatnonzero(in_order[np.minimum(first, sampled.size - 1)] == flat)  # true classes that were drawn
-    first = first[hit]
-    times = np.searchsorted(in_order, flat[hit], "right") - first
-    # a class that was drawn n times lies in n places from its first one on
-    nth = np.arange(times.sum()) - np.repeat(np.cumsum(times) - times, times)
-    columns = order[np.repeat(first, times) + nth]
-    rows = np.repeat(hit // (flat.size // len(trues)), times)
-    # by row and column; a class that is true twice in a row counts once
-    return AccidentalHits(*np.divmod(np.unique(rows * sampled.size + columns), sampled.size))
+    sampled = arguments.classes("sampled_ids", sampled_ids, (1,), "[num_sampled]")
+    return AccidentalHits(*sampling.accidental_hits(trues, np.ascontiguousarray(sampled, np.int64)))

@@ -6,6 +6,9 @@ from collections.abc import Callable
 from math import prod
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from .hits import AccidentalHits
 from .proposal import Proposal
 
 Gather = Callable[[Any, Any], Any]  # (array, ids of any shape) -> the array's lines with these numbers
@@ -65,6 +68,10 @@ def in_batch_logits(xp: Any, queries: Any, items: Any, log_q: Any, hits: Any, dt
 
 
 def _without(xp: Any, logits: Any, hits: Any) -> Any:
+    if isinstance(hits, AccidentalHits):
+        hits = hits.mask(xp.shape(logits))
+    if isinstance(hits, np.ndarray):
+        hits = xp.own(hits, logits)
     return xp.where(hits, float("-inf") * xp.ones_like(logits), logits)
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ..errors import label_error, type_error, value_error
 from ..kernels.sampling import first_outside
 from . import arguments
-from .hits import accidental_hits
+from .hits import AccidentalHits, accidental_hits
 from .sampler import Candidates
 
 
@@ -26,7 +26,10 @@ class Proposal(NamedTuple):
     sampled_shift: Any = None
     """As sampled_ids."""
     hits: Any = None
-    """[N, S], true where a sampled class is a true one of the row and does not count; None: nowhere."""
+    """Where a sampled class is a true one of the row and does not count: a mask [N, S]; None: nowhere.
+
+    `AccidentalHits` where the values are known, and all rows have one list.
+    """
 
 
 def known(
@@ -118,16 +121,12 @@ def _log_counts(argument: str, counts: Any, ids: NDArray[np.int64], what: str) -
     return np.log(wide)
 
 
-def _hits(true_ids: NDArray[np.int64], sampled: NDArray[np.int64]) -> NDArray[np.bool_] | None:
+def _hits(true_ids: NDArray[np.int64], sampled: NDArray[np.int64]) -> AccidentalHits | NDArray[np.bool_] | None:
     if sampled.ndim == 2:
         mask = (true_ids[:, :, None] == sampled[:, None, :]).any(1)
         return mask if mask.any() else None
-    rows, columns = accidental_hits(true_ids, sampled)
-    if not rows.size:
-        return None
-    mask = np.zeros((len(true_ids), sampled.size), bool)
-    mask[rows, columns] = True
-    return mask
+    hits = accidental_hits(true_ids, sampled)
+    return hits if hits.rows.size else None
 
 
 def traced(xp: Any, true_ids: Any, candidates: Candidates, dtype: str, corrected: bool, remove_hits: bool) -> Proposal:

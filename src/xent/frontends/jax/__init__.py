@@ -11,10 +11,11 @@ from .gradients import value_and_grad
 from .linear_loss import linear_sigmoid_cross_entropy, linear_softmax_cross_entropy
 from .probability_loss import binary_cross_entropy_from_probs, cross_entropy_from_probs, kl_divergence
 from .softmax_loss import softmax_cross_entropy
+from .sparse_gradients import sparse_when_asked
 
-sampled_logits = partial(sampled.sampled_logits, NAMESPACE, logits.sampled_logits)
+sampled_logits = sparse_when_asked(partial(sampled.sampled_logits, NAMESPACE, logits.sampled_logits))
 in_batch_logits = partial(sampled.in_batch_logits, NAMESPACE, logits.in_batch_logits)
-ranked_candidates = partial(sampled.ranked, NAMESPACE, logsumexp)
+ranked_candidates = sparse_when_asked(partial(sampled.ranked, NAMESPACE, logsumexp))
 
 __all__ = [
     "NAMESPACE",

@@ -12,6 +12,7 @@ import numpy as np
 from ...errors import type_error, value_error
 from ...losses.weights import SMALLEST, check_normalizer, usable_or_nan
 from ..numpy.arrays import as_array as numpy_array
+from .sparse_gradients import sparse_lines
 
 
 def is_traced(x: Any) -> bool:
@@ -98,7 +99,7 @@ class _Namespace:
     @staticmethod
     def gather(x: Any, ids: Any, sparse: bool = False) -> Any:
         """The lines of `x` with these numbers; NaN where there is none."""
-        return jnp.take(x, ids, axis=0, mode="fill")
+        return sparse_lines(x, ids) if sparse else jnp.take(x, ids, axis=0, mode="fill")
 
     @staticmethod
     def top(x: Any, k: int) -> Any:
@@ -132,6 +133,11 @@ class _Namespace:
     @staticmethod
     def numpy_of(x: Any) -> Any:
         return np.asarray(x)
+
+    @staticmethod
+    def values(x: Any) -> Any:
+        """The values, on whichever device they are; None of a tracer."""
+        return None if is_traced(x) else np.asarray(x)
 
     @staticmethod
     def fetched(x: Any) -> Any:

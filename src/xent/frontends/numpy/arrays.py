@@ -132,6 +132,10 @@ class _Namespace:
         return np.asarray(x)
 
     @staticmethod
+    def values(x: Any) -> Any:
+        return np.asarray(x)
+
+    @staticmethod
     def fetched(x: Any) -> Any:
         return np.asarray(x)
 

@@ -344,6 +344,11 @@ class _Namespace:
         return numpy_of(x)
 
     @staticmethod
+    def values(x: Any) -> Array | None:
+        """The values, on whichever device they are; None of a symbol."""
+        return None if tf.is_symbolic_tensor(x) or not tf.executing_eagerly() else x.numpy()
+
+    @staticmethod
     def fetched(x: Any) -> Array:
         return numpy_of(x)
 

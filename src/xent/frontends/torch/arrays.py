@@ -118,6 +118,15 @@ class _Namespace:
         return numpy_of(x)
 
     @staticmethod
+    def values(x: Tensor) -> Any:
+        """The values, on whichever device they are; None of a tensor that has none."""
+        if torch.compiler.is_compiling() or _is_watched() or x.is_meta:
+            return None
+        with torch._C._DisableFuncTorch():
+            here = x.detach() if x.is_cpu else x.detach().cpu()
+            return numpy_of(here) if is_memory(here) else None
+
+    @staticmethod
     def fetched(x: Tensor) -> Any:
         """A copy in the memory of the processor if it is elsewhere."""
         return numpy_of(x.cpu())

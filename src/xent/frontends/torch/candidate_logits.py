@@ -20,36 +20,35 @@ class CandidateLogits(PlainFunction):
         """`reference`: the same in torch's operations. `tensors`: inputs, weight and bias."""
         inputs, weight, bias = tensors
         proposal, temperature, _ = fixed
-        ctx.reference, ctx.fixed = reference, fixed
-        rows = [torch.nn.functional.embedding(ids, weight) for ids in (proposal.true_ids, proposal.sampled_ids)]
-        ctx.save_for_backward(*tensors, *rows)
-        x, (of_true, of_sampled) = _rows(inputs, temperature), rows
-        count = proposal.true_ids.shape[1]
-        out = x.new_empty(len(x), count + len(of_sampled))
-        true, sampled = out[:, :count], out[:, count:]
-        torch.sum(x[:, None, :] * of_true, -1, out=true)
-        added: list[Any] = [None, None]
-        for at, (ids, shift) in enumerate(
-            ((proposal.true_ids, proposal.true_shift), (proposal.sampled_ids, proposal.sampled_shift))
-        ):
-            if bias is not None:
-                added[at] = bias[ids] / temperature if temperature != 1.0 else bias[ids]
-            if shift is not None:
-                less = shift.to(out.dtype)
-                added[at] = less.neg_() if added[at] is None else added[at] - less
-        if added[0] is not None:
-            true += added[0]
-        if added[1] is None:
+        ids = torch.cat([proposal.true_ids.reshape(-1), proposal.sampled_ids])
+        lines = torch.nn.functional.embedding(ids, weight)
+        ctx.reference, ctx.fixed, ctx.ids = reference, fixed, ids
+        ctx.save_for_backward(*tensors, lines)
+        x, (rows, count) = _rows(inputs, temperature), proposal.true_ids.shape
+        of_true, of_sampled = _split(lines, rows * count)
+        out = x.new_empty(rows, count + len(of_sampled))
+        true, sampled = _split(out, count, 1)
+        torch.sum(x.unsqueeze(1) * of_true.view(rows, count, -1), -1, out=true)
+        added = None if bias is None else bias.index_select(0, ids)
+        if added is not None and temperature != 1.0:
+            added /= temperature
+        if proposal.true_shift is not None:
+            less = torch.cat([proposal.true_shift.reshape(-1), proposal.sampled_shift]).to(out.dtype)
+            added = less.neg_() if added is None else added.sub_(less)
+        if added is None:
             torch.mm(x, of_sampled.t(), out=sampled)
         else:
-            torch.addmm(added[1], x, of_sampled.t(), out=sampled)
+            to_true, to_sampled = _split(added, rows * count)
+            true += to_true.view(rows, count)
+            torch.addmm(to_sampled, x, of_sampled.t(), out=sampled)
         if proposal.hits is not None:
-            sampled.masked_fill_(proposal.hits, -torch.inf)
+            places = [torch.from_numpy(part) for part in proposal.hits]
+            sampled.index_put_(places, out.new_tensor(-torch.inf))
         return out.view(*inputs.shape[:-1], -1)
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> Any:
-        *tensors, of_true, of_sampled = ctx.saved_tensors
+        *tensors, lines = ctx.saved_tensors
         wanted = tuple(ctx.needs_input_grad[2:])
         if is_transformed((upstream,)):
             return None, None, *by_reference(lambda *t: (ctx.reference(*t),), tuple(tensors), (upstream,), wanted)
@@ -58,21 +57,29 @@ class CandidateLogits(PlainFunction):
         g = upstream.reshape(-1, upstream.shape[-1])
         if temperature != 1.0:
             g = g / temperature
-        count = proposal.true_ids.shape[1]
-        true, sampled = g[:, :count], g[:, count:]
+        rows, count = proposal.true_ids.shape
+        true, sampled = _split(g, count, 1)
+        of_true, of_sampled = _split(lines, rows * count)
         x = _rows(inputs, 1.0)
         found: list[Any] = [None, None, None]
         if wanted[0]:
-            found[0] = torch.mm(sampled, of_sampled).add_((true[:, None, :] @ of_true)[:, 0]).view(inputs.shape)
-        ids = torch.cat([proposal.true_ids.reshape(-1), proposal.sampled_ids])
+            of_x = torch.mm(sampled, of_sampled)
+            for t, line in zip(true.unbind(1), of_true.view(rows, count, -1).unbind(1), strict=True):
+                of_x.addcmul_(t.unsqueeze(1), line)
+            found[0] = of_x.view(inputs.shape)
         if wanted[1]:
-            lines = x.new_empty(len(ids), x.shape[1])
-            torch.mul(true[:, :, None], x[:, None, :], out=lines[: true.numel()].view(*true.shape, -1))
-            torch.mm(sampled.t(), x, out=lines[true.numel() :])
-            found[1] = _gradient(weight, ids, lines, sparse)
+            made = torch.empty_like(lines)
+            to_true, to_sampled = _split(made, rows * count)
+            torch.mul(true.unsqueeze(2), x.unsqueeze(1), out=to_true.view(rows, count, -1))
+            torch.mm(sampled.t(), x, out=to_sampled)
+            found[1] = _gradient(weight, ctx.ids, made, sparse)
         if wanted[2]:
-            found[2] = _gradient(bias, ids, torch.cat([true.reshape(-1), sampled.sum(0)]), sparse)
+            found[2] = _gradient(bias, ctx.ids, torch.cat([true.reshape(-1), sampled.sum(0)]), sparse)
         return None, None, *found
+
+
+def _split(tensor: Tensor, at: int, axis: int = 0) -> tuple[Tensor, Tensor]:
+    return tensor.tensor_split((at,), axis)  # type: ignore[return-value]
 
 
 def _rows(inputs: Tensor, temperature: float) -> Tensor:
@@ -102,8 +109,10 @@ def candidate_logits(
     def reference(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Any:
         return sampling_logits.sampled_logits(NAMESPACE, gather, inputs, weight, bias, proposal, dtype, temperature)
 
-    tensors = [t for t in (inputs, weight, bias, *proposal) if t is not None]
-    ordinary = proposal.sampled_ids.ndim == 1 and dtype == dtype_name(inputs) and not torch.compiler.is_compiling()
+    tensors = [t for t in (inputs, weight, bias, *proposal[:-1]) if t is not None]
+    # one list for all rows, whose hits are pairs of places
+    ordinary = proposal.sampled_ids.ndim == 1 and not isinstance(proposal.hits, Tensor)
+    ordinary = ordinary and dtype == dtype_name(inputs) and not torch.compiler.is_compiling()
     if not (ordinary and all(is_plain(t) for t in tensors)):
         return reference(inputs, weight, bias)
     return CandidateLogits.apply(reference, (proposal, temperature, gather.keywords["sparse"]), inputs, weight, bias)
