@@ -42,7 +42,7 @@ class CandidateLogits(PlainFunction):
             true += to_true.view(rows, count)
             torch.addmm(to_sampled, x, of_sampled.t(), out=sampled)
         if proposal.hits is not None:
-            places = [torch.from_numpy(part) for part in proposal.hits]
+            places: list[Tensor | None] = [torch.from_numpy(part) for part in proposal.hits]
             sampled.index_put_(places, out.new_tensor(-torch.inf))
         return out.view(*inputs.shape[:-1], -1)
 
