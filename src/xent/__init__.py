@@ -93,6 +93,8 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     # samplers and other libraries' names are imported when they are asked for
+    if name == "check":
+        return importlib.import_module(f"{__name__}.advisor.check").check
     if name in ("compat", "samplers"):
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

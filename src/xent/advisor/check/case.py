@@ -1,0 +1,329 @@
+"""One call of a loss under examination: the arrays, the options, and what a pass over them tells."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ... import api
+from ...errors import type_error, value_error
+from ...labels import Positives, TopK
+from ...problem import INTEGER_DTYPES, LOGIT_DTYPES, softmax_problem
+from .arrays import Lines, evenly
+
+# The losses by what the first argument is, and what a row of it stands for.
+SOFTMAX = ("softmax", "nll", "kl", "probs")  # exclusive classes: logits, log-probabilities (twice), probabilities
+BINARY = ("sigmoid", "binary_probs", "logistic")  # every number for itself: logits, probabilities, scores with signs
+LOSSES = SOFTMAX + BINARY
+BLOCK_BYTES = 64 << 20  # how much is looked at in one go
+SAMPLE_ROWS, SAMPLE_NUMBERS = 2048, 1 << 20
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of the loss, and what the user can tell about its use; the names are those of `check`."""
+
+    loss: str = "softmax"
+    axis: int | None = None
+    class_weight: Any = None
+    sample_weight: Any = None
+    pos_weight: Any = None
+    label_smoothing: float = 0.0
+    ignore_index: int | None = None
+    temperature: float = 1.0
+    softcap: float | None = None
+    z_loss: float = 0.0
+    reduction: str = "mean"
+    log_target: bool = False
+    value: Any = None
+    gradient: Any = None
+    step: int | None = None
+    history: Sequence[Any] = ()
+    tokens: Any = None
+    microbatch_rows: Sequence[int] | None = None
+    loss_scale: float = 1.0
+    framework: str | None = None
+    memory: int | None = None
+
+
+@dataclass
+class Sample:
+    """Some rows, in float64."""
+
+    rows: NDArray[np.int64]
+    """[R]: their numbers."""
+    values: NDArray[np.float64]
+    """[R, C]"""
+    targets: NDArray[np.float64] | None
+    """[R, C] of labels that have a number for each class."""
+
+    @cached_property
+    def lse(self) -> NDArray[np.float64]:
+        """[R]: log Σ exp of the values."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            top = self.values.max(1)
+            top = np.where(np.isfinite(top), top, 0.0)
+            return np.asarray(top + np.log(np.exp(self.values - top[:, None]).sum(1)))
+
+
+@dataclass
+class Case:
+    """Arrays and options, and facts about them that are worked out once, when the first rule asks."""
+
+    logits: Lines
+    labels: Any
+    """Lines, TopK or Positives."""
+    options: Options
+    progress: Callable[[int, int], None] | None = None
+    kind: str = field(init=False)
+    """Of the labels: "index", "dense", "topk", "positives"; "other" where the shapes do not belong together."""
+
+    def __post_init__(self) -> None:
+        if self.options.loss not in LOSSES:
+            expected = ", ".join(map(repr, LOSSES))
+            raise value_error("loss", expected, repr(self.options.loss), "Name the loss that you call.")
+        if self.logits.dtype not in LOGIT_DTYPES:
+            raise type_error("logits", " or ".join(LOGIT_DTYPES), self.logits.dtype, "Convert them to floats.")
+        axis = self.options.axis
+        if axis is not None and not -len(self.logits.shape) <= axis < len(self.logits.shape):
+            raise value_error("axis", f"an axis of logits of shape {self.logits.shape}", str(axis), "Name an axis.")
+        self.kind = self._kind()
+
+    # shapes
+
+    @property
+    def softmax(self) -> bool:
+        return self.options.loss in SOFTMAX
+
+    @property
+    def axis(self) -> int:
+        """The class axis, from the front; of single scores the last one."""
+        return (-1 if self.options.axis is None else self.options.axis) % len(self.logits.shape)
+
+    @property
+    def classes(self) -> int:
+        if not self.softmax and len(self.logits.shape) < 2:
+            return 1
+        return self.logits.shape[self.axis]
+
+    @property
+    def batch(self) -> tuple[int, ...]:
+        shape = self.logits.shape
+        if not self.softmax and len(shape) < 2:
+            return shape
+        return shape[: self.axis] + shape[self.axis + 1 :]
+
+    @property
+    def rows(self) -> int:
+        return math.prod(self.batch)
+
+    def _kind(self) -> str:
+        if isinstance(self.labels, TopK):
+            return "topk"
+        if isinstance(self.labels, Positives):
+            return "positives"
+        shape = self.labels.shape
+        if self.softmax and shape == self.batch and self.labels.dtype in INTEGER_DTYPES:
+            return "index"
+        return "dense" if shape == self.logits.shape else "other"
+
+    def refuse_others(self) -> None:
+        """Raises what the loss would, where labels do not belong to the logits."""
+        if self.kind != "other":
+            return
+        if self.softmax:
+            softmax_problem(
+                self.logits.shape, self.logits.dtype, self.axis, self.labels.shape, self.labels.dtype, False
+            )
+        expected = f"the shape of the logits, {self.logits.shape}"
+        raise value_error(
+            "labels", expected, f"shape {self.labels.shape}", "Pass the labels that belong to the logits."
+        )
+
+    # labels
+
+    @cached_property
+    def index(self) -> NDArray[np.int64]:
+        """Class indices [rows]."""
+        return np.asarray(self.labels[...]).reshape(-1).astype(np.int64)
+
+    @cached_property
+    def ignored(self) -> NDArray[np.bool_]:
+        """[rows]: of index labels, those to skip."""
+        skip = self.options.ignore_index
+        return np.zeros(self.rows, bool) if skip is None or self.kind != "index" else self.index == skip
+
+    @cached_property
+    def misplaced(self) -> NDArray[np.bool_]:
+        """[rows]: index labels that are no class and not to be skipped."""
+        if self.kind != "index":
+            return np.zeros(self.rows, bool)
+        return ((self.index < 0) | (self.index >= self.classes)) & ~self.ignored
+
+    @cached_property
+    def kept(self) -> NDArray[np.bool_]:
+        """[rows]: those that count and can."""
+        return ~(self.ignored | self.misplaced)
+
+    @cached_property
+    def class_counts(self) -> NDArray[np.float64]:
+        """[classes]: how often each is the label, or the mass it has."""
+        return self._label_sums[1]
+
+    @cached_property
+    def label_mass(self) -> NDArray[np.float64]:
+        """[rows]: the sum of the labels of a row."""
+        return self._label_sums[0]
+
+    @cached_property
+    def _label_sums(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        if self.kind == "index":
+            kept = self.index[self.kept]
+            return np.ones(self.rows), np.bincount(kept, minlength=self.classes).astype(np.float64)
+        if self.kind == "topk":
+            indices, values = (Lines("labels", a)[...] for a in (self.labels.indices, self.labels.values))
+            inside = (indices >= 0) & (indices < self.classes)
+            weighed = np.bincount(indices[inside], values[inside], self.classes).astype(np.float64)
+            return values.reshape(self.rows, -1).sum(1, dtype=np.float64), weighed
+        if self.kind == "positives":
+            classes = Lines("labels", self.labels.classes)[...]
+            inside = (classes >= 0) & (classes < self.classes)
+            if self.labels.starts is None:
+                lengths = inside.reshape(self.rows, -1).sum(1)
+            else:
+                lengths = np.diff(Lines("labels", self.labels.starts)[...])
+            return lengths.astype(np.float64), np.bincount(classes[inside], minlength=self.classes).astype(np.float64)
+        masses, sums = [np.zeros(0)], np.zeros(self.classes)
+        for block in self.blocks():
+            part = self._rows_of(self.labels[block])
+            masses.append(part.sum(1, dtype=np.float64))
+            sums += part.sum(0, dtype=np.float64)
+        return np.concatenate(masses), sums
+
+    # the pass over the logits
+
+    def blocks(self) -> list[slice]:
+        """Ranges of the first axis; one where that is the class axis."""
+        shape = self.logits.shape
+        if self.softmax and self.axis == 0:
+            return [slice(None)] if self.rows else []
+        line = max(math.prod(shape[1:]) * 4, 1)
+        step = max(BLOCK_BYTES // line, 1)
+        return [slice(a, min(a + step, shape[0])) for a in range(0, shape[0], step)] if self.rows else []
+
+    def _rows_of(self, part: NDArray[Any]) -> NDArray[Any]:
+        """A block as [rows, classes]."""
+        if not self.softmax and len(self.logits.shape) < 2:
+            return part.reshape(-1, 1)
+        return np.moveaxis(part, self.axis, -1).reshape(-1, self.classes)
+
+    @cached_property
+    def nll(self) -> NDArray[np.float64]:
+        """[rows]: the cross-entropy of each, without weights and smoothing; of rows that are not kept, of class 0."""
+        found = [np.zeros(0)]
+        for block in self._told(self.blocks()):
+            part = self.logits[block]
+            loss = api.softmax_cross_entropy(
+                part,
+                self._labels_of(block, part),
+                axis=self.axis,
+                reduction="none",
+                validate=False,
+                temperature=self.options.temperature,
+                softcap=self.options.softcap,
+            )
+            found.append(np.asarray(loss, np.float64).reshape(-1))
+        return np.concatenate(found)
+
+    @cached_property
+    def suspects(self) -> Sample:
+        """Rows whose loss is not finite, the first ones if they are very many."""
+        if self.softmax:
+            found = [np.flatnonzero(~np.isfinite(self.nll))]
+        else:
+            found, first = [np.zeros(0, np.int64)], 0
+            for block in self._told(self.blocks()):
+                part = self._rows_of(self.logits[block])
+                if not np.isfinite(part.sum(dtype=np.float64)):
+                    found.append(first + np.flatnonzero(~np.isfinite(part).all(1)))
+                first += len(part)
+        return self._sample(np.concatenate(found)[: self._sample_size])
+
+    def _labels_of(self, block: slice, part: NDArray[Any]) -> Any:
+        """The labels of a block; class 0 in place of those that are no class."""
+        if self.kind == "index":
+            clean = np.where(self.kept, self.index, 0).reshape(self.batch)
+            return clean[block] if self.batch else clean[()]
+        if self.kind == "topk":
+            return TopK(*(Lines("labels", a)[block] for a in (self.labels.indices, self.labels.values)))
+        labels = self.labels[block]
+        return labels if labels.dtype.kind == "f" else labels.astype(np.float32)
+
+    def _told(self, blocks: list[slice]) -> Any:
+        for at, block in enumerate(blocks):
+            yield block
+            if self.progress is not None:
+                self.progress(at + 1, len(blocks))
+
+    @cached_property
+    def mean(self) -> float:
+        """The mean loss without weights, over what is finite; NaN where that is nothing."""
+        if self.softmax:
+            losses = self.nll[self.kept]
+            losses = losses[np.isfinite(losses)]
+        else:
+            losses = self._elementwise(self.sample.values, self.sample.targets)
+        return float(losses.mean()) if losses.size else float("nan")
+
+    def _elementwise(self, values: NDArray[Any], targets: NDArray[Any] | None) -> NDArray[Any]:
+        """The loss of each number that can have one."""
+        if targets is None or not values.size:
+            return np.zeros(0)
+        fine = np.isfinite(values) & np.isfinite(targets)
+        if self.options.loss == "logistic":
+            fine &= np.abs(targets) == 1
+            return np.asarray(api.logistic_loss(values[fine], targets[fine], reduction="none"))
+        fine &= (targets >= 0) & (targets <= 1)
+        if self.options.loss == "binary_probs":
+            fine &= (values >= 0) & (values <= 1)
+            return np.asarray(api.binary_cross_entropy_from_probs(values[fine], targets[fine], reduction="none"))
+        return np.asarray(api.sigmoid_cross_entropy(values[fine], targets[fine], reduction="none"))
+
+    @cached_property
+    def sample(self) -> Sample:
+        """Rows that count."""
+        rows = np.flatnonzero(self.kept)
+        return self._sample(rows[evenly(len(rows), self._sample_size)])
+
+    @property
+    def _sample_size(self) -> int:
+        return max(1, min(SAMPLE_ROWS, SAMPLE_NUMBERS // max(self.classes, 1)))
+
+    def _sample(self, rows: NDArray[np.int64]) -> Sample:
+        targets = self.picked(self.labels, rows) if self.kind == "dense" else None
+        return Sample(rows, self.picked(self.logits, rows), targets)
+
+    def picked(self, array: Lines, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Rows of an array of the logits' shape, [R, classes]."""
+        out = np.empty((len(rows), self.classes))
+        if not len(rows):
+            return out
+        if len(self.logits.shape) == 1:
+            whole = np.asarray(array[...], np.float64)
+            return whole[None] if self.softmax else whole[rows][:, None]
+        if self.softmax and self.axis == 0:
+            return np.asarray(self._rows_of(array[...])[rows], np.float64)
+        per_line = self.rows // self.logits.shape[0]
+        if per_line == 1 and self.axis == len(self.logits.shape) - 1 and array.in_memory:
+            return np.asarray(array[rows], np.float64)
+        for line in np.unique(rows // per_line):
+            wanted = np.flatnonzero(rows // per_line == line)
+            part = self._rows_of(array[int(line) : int(line) + 1])
+            out[wanted] = part[rows[wanted] - line * per_line]
+        return out

@@ -1,0 +1,164 @@
+"""Rules about what the user computed: the loss' value, its gradient, and the terms of distillation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from ..arrays import Lines
+from ..case import SOFTMAX, Case
+from .table import Found, rule, some
+
+
+@rule(35, "Kullback-Leibler divergence of the wrong things", ("kl",))
+def _(case: Case) -> Iterator[Found]:
+    lse = case.sample.lse
+    off = lse[np.isfinite(lse) & (abs(lse) > 1e-2)]
+    if len(off):
+        yield (
+            "error",
+            f"the log-sum-exp of {len(off)} of {len(lse)} rows looked at is not 0 (such as {off[0]:.4g}): the input is "
+            "no log-probability.",
+            "Pass log_softmax(logits): in PyTorch F.kl_div(F.log_softmax(logits, -1), target, reduction='batchmean').",
+        )
+    targets = case.sample.targets
+    if targets is not None and targets.size and not case.options.log_target and (targets <= 0).all():
+        yield (
+            "error",
+            "no target is above 0: they are logarithms, taken for probabilities.",
+            "Pass log_target=True, or target.exp().",
+        )
+    if case.options.reduction == "mean" and case.options.framework == "torch":
+        yield (
+            "warning",
+            f"PyTorch's reduction='mean' divides by all {case.rows * case.classes} numbers, {case.classes} times too "
+            "much.",
+            "Pass reduction='batchmean', the mean over rows.",
+        )
+
+
+@rule(36, "distillation with a temperature", ("softmax", "kl"))
+def _(case: Case) -> Iterator[Found]:
+    if isinstance(case.labels, Lines) and case.labels.trainable and case.kind == "dense":
+        yield (
+            "warning",
+            "the soft labels require a gradient: the teacher learns from the student.",
+            "Compute them under torch.no_grad(), or pass labels.detach().",
+        )
+    t = case.options.temperature
+    if case.kind in ("dense", "topk") and t != 1.0 and not np.isclose(case.options.loss_scale, t * t):
+        yield (
+            "warning",
+            f"soft labels at temperature {t:g}, and the loss is multiplied by {case.options.loss_scale:g}: its "
+            f"gradient is about {t * t:g} times smaller than that of the loss of hard labels beside it.",
+            f"Multiply it by temperature²: {t * t:g}.",
+        )
+
+
+@rule(39, "a loss that can be negative")
+def _(case: Case) -> Iterator[Found]:
+    value = case.mean if case.options.value is None else _number(case, "value")
+    if value is not None and value < -1e-6:
+        yield (
+            "error",
+            f"the loss is {value:.6g}; a cross-entropy is never below 0.",
+            "Look for labels outside [0, 1], negative weights, probabilities where logarithms are expected, or a minus "
+            "sign too many.",
+        )
+    targets = case.sample.targets
+    if targets is None or case.options.loss == "logistic" or case.options.log_target:
+        return
+    outside = ~((targets >= 0) & (targets <= 1))
+    if outside.any():
+        signed = not case.softmax and bool((abs(targets) == 1).all())
+        yield (
+            "error",
+            f"{int(outside.sum())} of {targets.size} labels looked at are outside [0, 1] (such as "
+            f"{targets[outside][0]:.4g}): such a loss has no lower bound.",
+            "Signs: pass (labels + 1) / 2, or use xent.logistic_loss."
+            if signed
+            else "Labels are probabilities: look at how they are made.",
+        )
+
+
+@rule(40, "a gradient whose rows do not add up to 0", ("softmax",))
+def _(case: Case) -> Iterator[Found]:
+    o = case.options
+    if o.gradient is None or o.z_loss or o.softcap is not None:
+        return
+    if case.kind == "dense" and (abs(case.label_mass - 1) > 1e-2).any():
+        return
+    given = Lines("gradient", o.gradient)
+    if given.shape != case.logits.shape:
+        text = f"gradient of shape {given.shape} for logits of shape {case.logits.shape}."
+        yield "error", text, "A gradient has the shape of what it is the gradient to."
+        return
+    g = case.picked(given, case.sample.rows)
+    size = abs(g).max(1)
+    tolerance = 1e-2 if given.dtype in ("bfloat16", "float16") else 1e-4
+    off = np.flatnonzero((abs(g.sum(1)) > tolerance * size * np.sqrt(case.classes)) & (size > 0))
+    if len(off):
+        yield (
+            "error",
+            f"the gradient of {len(off)} of {len(g)} rows looked at does not add up to 0 over the classes "
+            f"({some(case.sample.rows[off])}: {g[off[0]].sum():.4g}, largest {size[off[0]]:.4g}). That of a softmax "
+            "loss, p - target, does.",
+            "Look at the derivative of the loss: xent.value_and_grad(xent.softmax_cross_entropy)(logits, labels) is "
+            "the right one.",
+        )
+
+
+@rule(41, "no gradient, though there is a loss")
+def _(case: Case) -> Iterator[Found]:
+    if case.options.gradient is None:
+        return
+    g = Lines("gradient", case.options.gradient)
+    value = case.mean if case.options.value is None else _number(case, "value")
+    if value is not None and value > 1e-3 and g.shape == case.logits.shape:
+        found = case.picked(g, case.sample.rows)
+        if found.size and not found.any() and not any(np.any(g[block]) for block in case.blocks()):
+            yield (
+                "error",
+                f"the loss is {value:.4g} and its gradient is 0 everywhere: the graph is cut.",
+                "Look for detach(), .item(), argmax, no_grad(), clipped values, or rounding between the logits and the "
+                "loss.",
+            )
+
+
+@rule(42, "a loss below what smoothing allows", SOFTMAX)
+def _(case: Case) -> Iterator[Found]:
+    e, c = case.options.label_smoothing, case.classes
+    value = _number(case, "value")
+    if not e or value is None or case.options.reduction != "mean" or case.options.class_weight is not None:
+        return
+    top, rest = 1 - e + e / c, e / c
+    floor = -(top * np.log(top) + (c - 1) * rest * np.log(rest))
+    if value < floor - 1e-4:
+        yield (
+            "warning",
+            f"the loss is {value:.4g}, below {floor:.4g}, the entropy of labels smoothed by {e:g} over {c} classes: "
+            "smoothing is not in it.",
+            "Pass label_smoothing to the loss that trains; report perplexity from the unsmoothed one.",
+        )
+
+
+@rule(25, "a loss in half precision")
+def _(case: Case) -> Iterator[Found]:
+    if case.options.value is None:
+        return
+    value, dtype = _number(case, "value"), Lines("value", case.options.value).dtype
+    bits = {"bfloat16": 8, "float16": 11}.get(dtype)
+    if bits is None or value is None or not np.isfinite(value) or value == 0:
+        return
+    step = 2.0 ** (np.floor(np.log2(abs(value))) - bits + 1)
+    yield (
+        "warning",
+        f"the loss is a {dtype}: at {value:.4g} its steps are {step:.2g}, and what a training step gains is smaller.",
+        "Keep it in float32: xent does for all logits; elsewhere call the loss outside of autocast, on logits.float().",
+    )
+
+
+def _number(case: Case, name: str) -> float | None:
+    given = getattr(case.options, name)
+    return None if given is None else float(np.asarray(Lines(name, given)[...], float).reshape(-1)[0])

@@ -1,0 +1,225 @@
+"""Rules about what the first argument holds: logits where logits are expected, and finite ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from ..case import Case
+from .table import Found, rule, some
+
+EXACT = 1e-3  # how near to 1 probabilities add up
+ENOUGH = 16  # numbers from which a coincidence is unlikely
+LARGE = 50.0  # beyond this the largest probability is 1 in float32
+
+
+@rule(1, "softmax twice", ("softmax",))
+def _(case: Case) -> Iterator[Found]:
+    x = case.sample.values
+    if x.size >= 2 and case.classes > 1 and (x >= 0).all() and (x <= 1).all() and (abs(x.sum(1) - 1) < EXACT).all():
+        yield (
+            "error",
+            f"all logits of the {len(x)} rows looked at are in [0, 1] and add up to 1: they are probabilities already, "
+            f"and the loss makes a second softmax of them. It cannot fall below {_floor(case.classes):.3f}.",
+            "Pass what the last layer gives, without softmax. If you only have probabilities: "
+            "xent.cross_entropy_from_probs(probs, labels).",
+        )
+
+
+def _floor(classes: int) -> float:
+    """The least loss where logits are probabilities: -log softmax of (1, 0, …)."""
+    return float(np.log(np.e + classes - 1) - 1)
+
+
+@rule(2, "log-probabilities as logits", ("softmax",))
+def _(case: Case) -> Iterator[Found]:
+    x = case.sample.values
+    if x.size >= 2 and case.classes > 1 and (x <= 0).all() and (abs(case.sample.lse) < EXACT).all():
+        yield (
+            "info",
+            f"the logits of the {len(x)} rows looked at are log-probabilities (none above 0, log-sum-exp 0). That is "
+            "harmless: log-softmax leaves them as they are.",
+            "Leave the log_softmax away; the loss does it, more exactly.",
+        )
+
+
+@rule(3, "no log-probabilities", ("nll",))
+def _(case: Case) -> Iterator[Found]:
+    x = case.sample.values
+    with np.errstate(invalid="ignore"):
+        off = np.flatnonzero((x > EXACT).any(1) | (abs(case.sample.lse) > 10 * EXACT))
+    if len(off):
+        lse = case.sample.lse[off[0]]
+        yield (
+            "error",
+            f"{len(off)} of {len(x)} rows looked at are no log-probabilities ({some(case.sample.rows[off])}: "
+            "log-sum-exp "
+            f"{lse:.4g}, largest {x[off[0]].max():.4g}): the loss is no likelihood, and has no lower bound.",
+            "Pass logits to the loss that takes them: xent.softmax_cross_entropy(logits, labels), in PyTorch "
+            "F.cross_entropy.",
+        )
+
+
+@rule(4, "sigmoid twice", ("sigmoid",))
+def _(case: Case) -> Iterator[Found]:
+    x = case.sample.values
+    if x.size >= ENOUGH and (x >= 0).all() and (x <= 1).all() and x.max() > 0:
+        yield (
+            "error",
+            f"all {x.size} logits looked at are in [0, 1] (from {x.min():.3g} to {x.max():.3g}): they are "
+            "probabilities already, and the loss makes a second sigmoid of them.",
+            "Pass what the last layer gives, without sigmoid. If you only have probabilities: "
+            "xent.binary_cross_entropy_from_probs(probs, labels).",
+        )
+
+
+@rule(5, "no probabilities", ("probs", "binary_probs"))
+def _(case: Case) -> Iterator[Found]:
+    x = case.sample.values
+    outside = (x < -1e-6) | (x > 1 + 1e-6)
+    if outside.any():
+        yield (
+            "error",
+            f"{int(outside.sum())} of {x.size} numbers looked at are outside [0, 1] (from {x.min():.4g} to "
+            f"{x.max():.4g}): they are logits, not probabilities.",
+            "Use the loss from logits: xent.softmax_cross_entropy, or xent.sigmoid_cross_entropy.",
+        )
+
+
+@rule(6, "saturated probabilities", ("probs", "binary_probs"))
+def _(case: Case) -> Iterator[Found]:
+    x, chosen = case.sample.values, None
+    if not len(x) or (x < 0).any() or (x > 1).any():
+        return
+    if case.kind == "index":
+        chosen = x[np.arange(len(x)), case.index[case.sample.rows]]
+        wrong = np.flatnonzero(chosen < 1e-6)
+    elif case.sample.targets is not None:
+        t = case.sample.targets
+        impossible = (x < 1e-6) & (t > 0)
+        if not case.softmax:
+            impossible |= (x > 1 - 1e-6) & (t < 1)
+        wrong = np.flatnonzero(impossible.any(1))
+    else:
+        return
+    if len(wrong):
+        yield (
+            "warning",
+            f"in {len(wrong)} of {len(x)} rows looked at a true label has probability 0 (below 1e-6): "
+            f"{some(case.sample.rows[wrong])}. The loss is infinite or clipped there, its gradient above 1e6 or 0.",
+            "Take the loss from logits, where nothing saturates: xent.softmax_cross_entropy, "
+            "xent.sigmoid_cross_entropy.",
+        )
+
+
+@rule(19, "an ignored row that is not finite", ("softmax",))
+def _(case: Case) -> Iterator[Found]:
+    bad = case.suspects.rows[case.ignored[case.suspects.rows]]
+    if len(bad):
+        yield (
+            "warning",
+            f"{some(bad)} {'is' if len(bad) == 1 else 'are'} ignored, and NaN or infinite. xent never reads them; with "
+            "other libraries 0 · NaN makes their gradient NaN.",
+            "Find out where they come from (attention over padding only?), and set them to 0.",
+        )
+
+
+@rule(20, "-inf where the target has mass", ("softmax", "kl"))
+def _(case: Case) -> Iterator[Found]:
+    x, targets = case.sample.values, case.sample.targets
+    rows, why = case.sample.rows, "label smoothing gives every class mass"
+    if case.options.label_smoothing > 0:
+        masked = np.isneginf(x)
+        if case.kind == "index":
+            masked[np.arange(len(x)), case.index[rows]] = False  # another rule's
+    elif case.suspects.targets is not None:
+        x, targets, rows = case.suspects.values, case.suspects.targets, case.suspects.rows
+        masked, why = np.isneginf(x) & (targets > 0), "their soft label has mass there"
+    else:
+        return
+    hit = np.flatnonzero(masked.any(1) & np.isfinite(x).any(1))
+    if len(hit):
+        yield (
+            "error",
+            f"{len(hit)} rows of those looked at have a logit of -inf ({some(rows[hit])}), and {why}: the loss is inf.",
+            "Smooth over the finite classes only (a soft label made by hand), or mask with a large negative number "
+            "such as -30 instead of -inf.",
+        )
+
+
+@rule(21, "-inf at the label", ("softmax", "nll"))
+def _(case: Case) -> Iterator[Found]:
+    found = case.suspects
+    bad = found.rows[np.isfinite(found.lse) & case.kept[found.rows]]
+    if case.kind == "index" and len(bad):
+        yield (
+            "error",
+            f"the logit of the label itself is -inf in {some(bad)}: the label contradicts the mask, and the loss is "
+            "inf.",
+            "Let the mask allow the label, or skip the row with ignore_index.",
+        )
+
+
+@rule(22, "a row without a finite value")
+def _(case: Case) -> Iterator[Found]:
+    found = case.suspects
+    lost = case.kept[found.rows] & (~np.isfinite(found.lse) if case.softmax else True)
+    bad = found.rows[lost]
+    if not len(bad):
+        return
+    first = found.values[lost][0]
+    kinds = (("NaN", np.isnan), ("+inf", np.isposinf), ("-inf", np.isneginf))
+    held = " and ".join(name for name, test in kinds if test(first).any())
+    finite = case.sample.values[np.isfinite(case.sample.values)]
+    largest = f"; elsewhere |x| is at most {abs(finite).max():.4g}" if finite.size else ""
+    yield (
+        "error",
+        f"{len(bad)} of {case.rows} rows have no finite loss ({some(bad)}; the first holds {held}){largest}.",
+        "An overflow further up: look at the activations before the last layer, at the learning rate, and at half "
+        "precision (float16 ends at 65504). torch.autograd.set_detect_anomaly(True) names the operation.",
+    )
+
+
+@rule(23, "large logits", ("softmax", "sigmoid"))
+def _(case: Case) -> Iterator[Found]:
+    x = case.sample.values
+    finite = x[np.isfinite(x)]
+    if not finite.size:
+        return
+    largest = float(abs(finite).max())
+    squares = [float(entry["lse"]) ** 2 for entry in case.options.history if entry.get("lse") is not None]
+    rising = (
+        len(squares) >= 5 and squares[-1] > 100 and squares[-1] > 2 * float(np.median(squares[: len(squares) // 2]))
+    )
+    if largest <= LARGE and not rising:
+        return
+    drift = f" lse² has risen to {squares[-1]:.4g}." if rising else ""
+    yield (
+        "warning" if rising or ("float32" not in case.logits.dtype and "64" not in case.logits.dtype) else "info",
+        f"logits are as large as {largest:.4g}.{drift} Half precision cannot tell neighbours apart there, and an "
+        "overflow is near.",
+        "Hold them: z_loss=1e-4, or softcap=30; or a smaller learning rate for the head.",
+    )
+
+
+@rule(43, "overconfidence", ("softmax",))
+def _(case: Case) -> Iterator[Found]:
+    if case.kind != "index" or case.options.label_smoothing or int(case.kept.sum()) < 1000:
+        return
+    fine = np.isfinite(case.sample.lse)
+    x, rows = case.sample.values[fine], case.sample.rows[fine]
+    if len(rows) < 200:
+        return
+    sure = np.exp(x.max(1) - case.sample.lse[fine])
+    right = x.argmax(1) == case.index[rows]
+    edges = np.minimum((sure * 15).astype(int), 14)
+    gaps = [(edges == e).mean() * (sure[edges == e].mean() - right[edges == e].mean()) for e in np.unique(edges)]
+    error, excess = float(np.abs(gaps).sum()), float(sure.mean() - right.mean())
+    if error > 0.05 and excess > 0:
+        yield (
+            "info",
+            f"the expected calibration error is {error:.1%} ({len(rows)} rows): mean confidence {sure.mean():.1%}, "
+            f"accuracy {right.mean():.1%}.",
+            "Fit a temperature on held-out logits (xent report does), and divide the logits by it when you predict.",
+        )
