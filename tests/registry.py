@@ -280,6 +280,7 @@ FUNCTIONS = {
 ELSEWHERE = {
     "asymmetric_sigmoid_cross_entropy": "elementwise_cases.py",
     "binary_cross_entropy_from_probs": "test_probabilities.py",
+    "check": "test_check.py",
     "cross_entropy_from_probs": "test_probabilities.py",
     "focal_cross_entropy": "test_row_functions.py",
     "kl_divergence": "test_probabilities.py",
@@ -301,6 +302,7 @@ ELSEWHERE = {
     "sigmoid": "test_sigmoid_accuracy.py",
     "sigmoid_cross_entropy": "elementwise_cases.py",
     "sigmoid_focal_cross_entropy": "elementwise_cases.py",
+    "watch": "test_watch.py",
 }
 
 UTILITIES = {

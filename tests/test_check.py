@@ -294,7 +294,7 @@ def test_a_report_reads_well_and_is_json() -> None:
     report = look(P, Y % C + 1)
     assert [finding.rule for finding in report.findings] == ["X01", "X08"]
     assert not report.ok
-    assert str(report).startswith("64 rows, 5 classes: 2 error\nX01 error: all logits")
+    assert str(report).startswith("64 rows, 5 classes: 2 errors\nX01 error: all logits")
     parsed = json.loads(report.to_json())
     assert parsed["findings"][1]["rule"] == "X08"
     assert sorted(parsed["findings"][0]) == ["fix", "message", "rule", "severity"]

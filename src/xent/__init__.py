@@ -49,6 +49,8 @@ from .sparse import SparseRows
 
 if typing.TYPE_CHECKING:  # at run time when it is asked for, below
     from . import samplers as samplers
+    from .advisor.check import check as check
+    from .advisor.watch import watch as watch
 
 __version__ = "0.1.0"
 
@@ -60,6 +62,7 @@ __all__ = [
     "TopK",
     "asymmetric_sigmoid_cross_entropy",
     "binary_cross_entropy_from_probs",
+    "check",
     "clear_cache",
     "cross_entropy_from_probs",
     "focal_cross_entropy",
@@ -88,13 +91,20 @@ __all__ = [
     "softmax",
     "softmax_cross_entropy",
     "value_and_grad",
+    "watch",
 ]
 
+# Names that are imported when they are asked for, and where they are; a module has its own name.
+_LATER = {
+    "check": ".advisor.check",
+    "compat": ".compat",
+    "samplers": ".samplers",
+    "watch": ".advisor.watch",
+}
 
-def __getattr__(name: str) -> object:
-    # samplers and other libraries' names are imported when they are asked for
-    if name == "check":
-        return importlib.import_module(f"{__name__}.advisor.check").check
-    if name in ("compat", "samplers"):
-        return importlib.import_module(f"{__name__}.{name}")
+
+def __getattr__(name: str) -> typing.Any:
+    if name in _LATER:
+        module = importlib.import_module(_LATER[name], __name__)
+        return getattr(module, name, module)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

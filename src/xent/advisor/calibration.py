@@ -118,8 +118,8 @@ def fit_temperature(slope: Callable[[float], float]) -> float | None:
         slope: for a temperature the slope of the mean loss in β.
 
     Returns:
-        T to about six digits, or None where the best one lies outside [0.01, 100]: where every prediction is right, or the
-        logits tell nothing.
+        T to about six digits, or None where the best one lies outside [0.01, 100]: where every prediction is right, or
+        the logits tell nothing.
 
     Raises:
         ValueError: the slope is not a number.

@@ -57,4 +57,5 @@ class Report:
         if not self.findings:
             return f"{head}nothing to report."
         counts = [(sum(f.severity == s for f in self.findings), s) for s in SEVERITIES]
-        return "\n".join([head + ", ".join(f"{n} {s}" for n, s in counts if n), *map(str, self.findings)])
+        words = [f"{n} {s}{'s' if n > 1 and s != 'info' else ''}" for n, s in counts if n]
+        return "\n".join([head + ", ".join(words), *map(str, self.findings)])

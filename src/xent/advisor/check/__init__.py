@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from typing import Any
 
+from ...errors import type_error
 from ...labels import Positives, TopK
 from ..findings import Report
 from .arrays import Lines
@@ -78,29 +80,43 @@ def check(
 
     Source: the questions that people ask about their losses; each rule names its own.
     """
-    options = Options(
-        loss=loss,
-        axis=axis,
-        class_weight=class_weight,
-        sample_weight=sample_weight,
-        pos_weight=pos_weight,
-        label_smoothing=label_smoothing,
-        ignore_index=ignore_index,
-        temperature=temperature,
-        softcap=softcap,
-        z_loss=z_loss,
-        reduction=reduction,
-        log_target=log_target,
-        value=value,
-        gradient=gradient,
-        step=step,
-        history=history,
-        tokens=tokens,
-        microbatch_rows=microbatch_rows,
-        loss_scale=loss_scale,
-        framework=framework,
-        memory=memory,
-    )
+    options = {
+        "loss": loss,
+        "axis": axis,
+        "class_weight": class_weight,
+        "sample_weight": sample_weight,
+        "pos_weight": pos_weight,
+        "label_smoothing": label_smoothing,
+        "ignore_index": ignore_index,
+        "temperature": temperature,
+        "softcap": softcap,
+        "z_loss": z_loss,
+        "reduction": reduction,
+        "log_target": log_target,
+        "value": value,
+        "gradient": gradient,
+        "step": step,
+        "history": history,
+        "tokens": tokens,
+        "microbatch_rows": microbatch_rows,
+        "loss_scale": loss_scale,
+        "framework": framework,
+        "memory": memory,
+    }
+    return examine(logits, labels, progress, **options)[1]
+
+
+def examine(
+    logits: Any, labels: Any, progress: Callable[[int, int], None] | None, **options: Any
+) -> tuple[Case, Report]:
+    """As `check`, with the case that was made of the arguments."""
     given = labels if isinstance(labels, TopK | Positives) else Lines("labels", labels)
-    case = Case(Lines("logits", logits), given, options, progress)
-    return Report(tuple(findings(case)), case.rows, case.classes)
+    case = Case(Lines("logits", logits), given, Options(**options), progress)
+    return case, Report(tuple(findings(case)), case.rows, case.classes)
+
+
+def refuse_unknown(options: dict[str, Any]) -> None:
+    """Raises TypeError for options that `check` does not have."""
+    unknown = sorted(set(options) - {field.name for field in fields(Options)})
+    if unknown:
+        raise type_error("options", "those of xent.check", ", ".join(unknown), "See help(xent.check).")

@@ -45,7 +45,7 @@ class Lines:
         return True if known is None else bool(known())
 
     def __getitem__(self, lines: Any) -> NDArray[Any]:
-        part = self._array if lines is Ellipsis else self._array[lines]
+        part = self._array[:] if lines is Ellipsis else self._array[lines]
         if isinstance(part, np.ndarray):
             return part.astype(np.float32) if str(part.dtype) in _HALF else part
         if self._xp is None:

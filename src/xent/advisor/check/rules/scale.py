@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
+from ...files.stored import available_memory
 from ..case import SOFTMAX, Case
 from .table import Found, rule
 
@@ -35,10 +35,10 @@ def _(case: Case) -> Iterator[Found]:
 
 @rule(44, "logits too large for the memory", SOFTMAX, "form")
 def _(case: Case) -> Iterator[Found]:
-    memory = available() if case.options.memory is None else case.options.memory
+    memory = available_memory() if case.options.memory is None else case.options.memory
     size = {"float64": 8, "float32": 4}.get(case.logits.dtype, 2)
     needed = 3 * case.rows * case.classes * size
-    if memory is not None and needed > memory:
+    if needed > memory:
         dense, small = case.rows * case.classes * size * 2, 40 << 20
         yield (
             "warning",
@@ -61,12 +61,3 @@ def _(case: Case) -> Iterator[Found]:
             "xent counts in 64 bits.",
             "Split the batch where you use another library.",
         )
-
-
-def available() -> int | None:
-    """Bytes of memory that are free to use; None where the system does not say."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
