@@ -6,11 +6,11 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from textwrap import fill
 from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.padding import Padding
 from rich.progress import Progress
 from rich.text import Text
 
@@ -76,9 +76,16 @@ def _progress() -> Iterator[Callable[[int, int], None]]:
 
 def _print(report: Report) -> None:
     console = Console(highlight=False)
-    head, *_ = str(report).splitlines()
-    console.print(Text(head))
+
+    def show(text: str, style: str = "", styled: int = 0, indent: str = "") -> None:
+        # wrapped here, since rich leaves blanks at the ends of lines
+        lines = Text(fill(text, console.width, initial_indent=indent, subsequent_indent=indent))
+        lines.stylize(style, 0, styled)
+        console.print(lines, soft_wrap=True)
+
+    show(str(report).splitlines()[0])
     for finding in report.findings:
-        console.print()
-        console.print(Text.assemble((f"{finding.rule} {finding.severity} ", STYLES[finding.severity]), finding.message))
-        console.print(Padding(Text(finding.fix), (0, 0, 0, 4), expand=False))
+        head = f"{finding.rule} {finding.severity}"
+        show("")
+        show(f"{head} {finding.message}", STYLES[finding.severity], len(head))
+        show(finding.fix, indent="    ")
