@@ -256,6 +256,8 @@ def test_more_than_32_bits_of_numbers_are_named_without_being_read() -> None:
         (case(TWICE["logits"], TWICE["tokens"], tokens=TWICE["tokens"]), "X38", "shifted twice"),
         (case(LM["logits"], LM["tokens"]), "X38", "following place"),
         (case(Z, 2 * MULTI - 1, loss="sigmoid"), "X39", "logistic_loss"),
+        (case(X, Y, class_weight=-WEIGHTS), "X39", "5 of 5 numbers of class_weight are negative"),
+        (case(X, Y, sample_weight=changed(np.ones(N), 3, np.nan)), "X39", "1 of 64 numbers of sample_weight"),
         (case(X, Y, gradient=X[:3]), "X40", "shape (3, 5)"),
         (case(np.ones((1024, 2000), np.float32).T, np.zeros(2000, int)), "X45", "not contiguous"),
         (case(Z[:, :1], MULTI[:, 0], loss="sigmoid"), "X16", "broadcast"),

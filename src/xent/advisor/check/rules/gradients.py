@@ -66,6 +66,16 @@ def _(case: Case) -> Iterator[Found]:
             "Look for labels outside [0, 1], negative weights, probabilities where logarithms are expected, or a minus "
             "sign too many.",
         )
+    for name in ("class_weight", "sample_weight", "pos_weight"):
+        given = getattr(case.options, name)
+        weights = np.zeros(0) if given is None else np.asarray(Lines(name, given)[...], np.float64)
+        bad = weights[~((weights >= 0) & np.isfinite(weights))]
+        if len(bad):
+            yield (
+                "error",
+                f"{len(bad)} of {weights.size} numbers of {name} are negative or not finite (such as {bad[0]:.4g}).",
+                "A weight says how often a row or a class counts: at least 0. To punish a prediction, use another label.",
+            )
     targets = case.sample.targets
     if targets is None or case.options.loss == "logistic" or case.options.log_target:
         return

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ...calibration import equal_width
 from ..case import Case
 from .table import Found, rule, some
 
@@ -205,17 +206,16 @@ def _(case: Case) -> Iterator[Found]:
 
 @rule(43, "overconfidence", ("softmax",))
 def _(case: Case) -> Iterator[Found]:
-    if case.kind != "index" or case.options.label_smoothing or int(case.kept.sum()) < 1000:
+    o = case.options
+    if case.kind != "index" or o.label_smoothing or o.temperature != 1 or o.softcap or int(case.kept.sum()) < 1000:
         return
     fine = np.isfinite(case.sample.lse)
     x, rows = case.sample.values[fine], case.sample.rows[fine]
     if len(rows) < 200:
         return
-    sure = np.exp(x.max(1) - case.sample.lse[fine])
+    sure = np.minimum(np.exp(x.max(1) - case.sample.lse[fine]), 1.0)
     right = x.argmax(1) == case.index[rows]
-    edges = np.minimum((sure * 15).astype(int), 14)
-    gaps = [(edges == e).mean() * (sure[edges == e].mean() - right[edges == e].mean()) for e in np.unique(edges)]
-    error, excess = float(np.abs(gaps).sum()), float(sure.mean() - right.mean())
+    error, excess = equal_width(sure, right).error, float(sure.mean() - right.mean())
     if error > 0.05 and excess > 0:
         yield (
             "info",
