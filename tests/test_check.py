@@ -292,6 +292,14 @@ def test_nothing_is_no_fault(loss: str) -> None:
     assert look(np.zeros((0, C)), labels, loss=loss).findings == ()
 
 
+def test_a_single_row_and_a_single_number() -> None:
+    assert look(X[0], Y[0]).findings == ()
+    assert look(torch.from_numpy(X[0]), torch.tensor(int(Y[0]))).findings == ()
+    assert look(0.3, 1.0, loss="sigmoid").findings == ()
+    assert look(jnp.float32(0.3), jnp.float32(1.0), loss="sigmoid").findings == ()
+    assert [f.rule for f in look(np.float32(np.nan), 1.0, loss="sigmoid").findings] == ["X22"]
+
+
 def test_a_report_reads_well_and_is_json() -> None:
     report = look(P, Y % C + 1)
     assert [finding.rule for finding in report.findings] == ["X01", "X08"]

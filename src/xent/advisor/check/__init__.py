@@ -110,8 +110,10 @@ def examine(
     logits: Any, labels: Any, progress: Callable[[int, int], None] | None, **options: Any
 ) -> tuple[Case, Report]:
     """As `check`, with the case that was made of the arguments."""
-    given = labels if isinstance(labels, TopK | Positives) else Lines("labels", labels)
-    case = Case(Lines("logits", logits), given, Options(**options), progress)
+    scores = Lines("logits", logits, lifted=True)
+    single = isinstance(logits, int | float) or not len(getattr(logits, "shape", (1,)))
+    given = labels if isinstance(labels, TopK | Positives) else Lines("labels", labels, lifted=single)
+    case = Case(scores, given, Options(**options), progress)
     return case, Report(tuple(findings(case)), case.rows, case.classes)
 
 

@@ -118,7 +118,7 @@ def _(case: Case) -> Iterator[Found]:
     if case.options.pos_weight is None:
         return
     shape = Lines("pos_weight", case.options.pos_weight).shape
-    if shape in ((1,), (case.classes,)):
+    if shape in ((), (1,), (case.classes,)):
         return
     fits_another = len(shape) == 1 and shape[0] in case.logits.shape
     where = f" It fits axis {case.logits.shape.index(shape[0])}, which is not the class axis." if fits_another else ""

@@ -74,7 +74,8 @@ def _(case: Case) -> Iterator[Found]:
             yield (
                 "error",
                 f"{len(bad)} of {weights.size} numbers of {name} are negative or not finite (such as {bad[0]:.4g}).",
-                "A weight says how often a row or a class counts: at least 0. To punish a prediction, use another label.",
+                "A weight says how often a row or a class counts, 0 at least. To punish a prediction, change its "
+                "label.",
             )
     targets = case.sample.targets
     if targets is None or case.options.loss == "logistic" or case.options.log_target:
