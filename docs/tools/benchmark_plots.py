@@ -1,0 +1,116 @@
+"""Plots of the recorded benchmarks; every number in them is one of `benchmarks/results`."""
+
+from __future__ import annotations
+
+import numpy as np
+from benchmark_tables import title
+from matplotlib.axes import Axes
+from pictures import BLUE, GREEN, GREY, ORANGE, PURPLE, VERMILION, figure, label
+from records import Record, cases, digits, records, shape
+
+TALL = (7.2, 7.6)
+
+
+def trainings() -> list[dict[str, Record]]:
+    """The cases of the dense losses with their gradients, the first at the bottom of a plot."""
+    return [case for case in cases("cpu").values() if case["torch"]["pass"] == "forward+backward"][::-1]
+
+
+@figure
+def dense_times(axes: Axes) -> None:
+    """Loss and gradient through PyTorch, medians and the middle half of the samples, beside a copy of the logits."""
+    chosen = trainings()
+    for shift, name, colour in ((0.22, "torch", VERMILION), (0.0, "xent (torch)", BLUE), (-0.22, "memcpy", GREY)):
+        found = [case[name] for case in chosen]
+        middle = np.array([record["milliseconds"] for record in found])
+        low, high = np.array([record["quartiles"] for record in found]).T
+        spread = np.maximum([middle - low, high - middle], 0)
+        at = np.arange(len(chosen)) + shift
+        axes.errorbar(middle, at, xerr=spread, fmt="o", markersize=4.5, color=colour, label=name)
+    axes.set_yticks(range(len(chosen)), [title(case["torch"]).replace("class indices, label", "label") for case in chosen])
+    axes.set_xscale("log")
+    label(axes, "ms, logarithmic", "")
+    axes.legend(loc="lower center", bbox_to_anchor=(0.3, 1.0), ncols=3)
+
+
+@figure
+def dense_memory(axes: Axes) -> None:
+    """Bytes added at the peak of a training step over the bytes of the logits; a gradient alone is 1."""
+    chosen = [case for case in trainings() if case["torch"]["memory"] is not None]
+    for shift, name, colour in ((0.2, "torch", VERMILION), (-0.2, "xent (torch)", BLUE)):
+        memory = [case[name]["memory"] for case in chosen]
+        axes.barh(np.arange(len(chosen)) + shift, memory, 0.38, color=colour, label=name)
+    axes.set_yticks(range(len(chosen)), [title(case["torch"]) for case in chosen])
+    label(axes, "sizes of the logits", "")
+    axes.legend(loc="lower center", bbox_to_anchor=(0.3, 1.0), ncols=2)
+
+
+dense_times.size = dense_memory.size = TALL  # type: ignore[attr-defined]
+
+
+@figure
+def framework_steps(axes: Axes) -> None:
+    """A jitted step of JAX (projection, loss, gradient to the weights) against Optax, and an eager step of TensorFlow
+    against tf.nn: how many times faster it is with xent."""
+    found = [record for record in records("frameworks") if record["contender"] == "xent"][::-1]
+    ratios = [next(iter(record["faster_than"].values())) for record in found]
+    bars = axes.barh(range(len(found)), ratios, 0.6, color=BLUE)
+    axes.bar_label(bars, [digits(ratio) for ratio in ratios], padding=3)
+    axes.set_yticks(
+        range(len(found)), [f"{record['case'].split('-')[0]}, {shape(record)}" for record in found]
+    )
+    axes.axvline(1, color=GREY, linewidth=1)
+    label(axes, "time of theirs ÷ time of xent", "")
+
+
+@figure
+def linear_losses(axes: Axes) -> None:
+    """A projection and its loss: time against memory beyond the gradients. Further left and further down is better."""
+    colours = {"xent": BLUE, "eager": VERMILION, "torch chunked": ORANGE}
+    for (_, dtype), contenders in cases("linear").items():
+        for name, colour in colours.items():
+            if "eager" in contenders and name in contenders:
+                record = contenders[name]
+                axes.plot(
+                    record["beyond_gradients_mib"],
+                    record["milliseconds"],
+                    "o" if dtype == "float32" else "^",
+                    color=colour,
+                    label=f"{name}, {dtype}",
+                )
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    label(axes, "MiB beyond the gradients", "ms")
+
+
+@figure
+def sampled_steps(axes: Axes) -> None:
+    """A step of sampled softmax with sparse gradients, and the log-uniform samplers alone."""
+    found = records("sampled")[::-1]
+    colours = [BLUE if record["contender"].startswith("xent") else VERMILION for record in found]
+    bars = axes.barh(range(len(found)), [record["milliseconds"] for record in found], 0.6, color=colours)
+    axes.bar_label(bars, [digits(record["milliseconds"], " ms") for record in found], padding=3)
+    axes.set_yticks(range(len(found)), [f"{record['contender']}, {record['classes']:,} classes" for record in found])
+    axes.margins(x=0.15)
+    label(axes, "ms", "")
+
+
+@figure
+def training_curves(axes: Axes) -> None:
+    """A small language model trained twice from one seed: the two curves lie on each other."""
+    styles = {"torch": (VERMILION, "-", 3.0), "xent": (BLUE, "--", 1.4)}
+    for record in records("training"):
+        colour, line, width = styles[record["loss"]]
+        axes.plot(record["losses"], line, color=colour, linewidth=width, label=record["loss"])
+    label(axes, "step", "loss, nats")
+
+
+@figure
+def training_times(axes: Axes) -> None:
+    """Time of each step of the same two trainings, and the median."""
+    for record, colour in zip(records("training"), (PURPLE, GREEN), strict=True):
+        times = 1e3 * np.array(record["seconds"])
+        name = f"{record['loss']}: median {digits(float(np.median(times)))} ms, peak {record['peak_bytes'] / 2**20:.0f} MiB"
+        axes.plot(times, ".", markersize=4, color=colour, label=name)
+    axes.set_ylim(0, 2.2 * float(np.median(1e3 * np.array(records("training")[0]["seconds"]))))
+    label(axes, "step", "ms")
