@@ -5,10 +5,8 @@ from __future__ import annotations
 import numpy as np
 from benchmark_tables import title
 from matplotlib.axes import Axes
-from pictures import BLUE, GREEN, GREY, ORANGE, PURPLE, VERMILION, figure, label
+from pictures import BLUE, GREEN, GREY, ORANGE, PURPLE, VERMILION, figure, label, tall_figure
 from records import Record, cases, digits, records, shape
-
-TALL = (7.2, 7.6)
 
 
 def trainings() -> list[dict[str, Record]]:
@@ -16,7 +14,7 @@ def trainings() -> list[dict[str, Record]]:
     return [case for case in cases("cpu").values() if case["torch"]["pass"] == "forward+backward"][::-1]
 
 
-@figure
+@tall_figure
 def dense_times(axes: Axes) -> None:
     """Loss and gradient through PyTorch, medians and the middle half of the samples, beside a copy of the logits."""
     chosen = trainings()
@@ -27,13 +25,16 @@ def dense_times(axes: Axes) -> None:
         spread = np.maximum([middle - low, high - middle], 0)
         at = np.arange(len(chosen)) + shift
         axes.errorbar(middle, at, xerr=spread, fmt="o", markersize=4.5, color=colour, label=name)
-    axes.set_yticks(range(len(chosen)), [title(case["torch"]).replace("class indices, label", "label") for case in chosen])
+    axes.set_yticks(
+        range(len(chosen)), [title(case["torch"]).replace("class indices, label", "label") for case in chosen]
+    )
     axes.set_xscale("log")
+    axes.margins(y=0.03)
     label(axes, "ms, logarithmic", "")
     axes.legend(loc="lower center", bbox_to_anchor=(0.3, 1.0), ncols=3)
 
 
-@figure
+@tall_figure
 def dense_memory(axes: Axes) -> None:
     """Bytes added at the peak of a training step over the bytes of the logits; a gradient alone is 1."""
     chosen = [case for case in trainings() if case["torch"]["memory"] is not None]
@@ -41,11 +42,9 @@ def dense_memory(axes: Axes) -> None:
         memory = [case[name]["memory"] for case in chosen]
         axes.barh(np.arange(len(chosen)) + shift, memory, 0.38, color=colour, label=name)
     axes.set_yticks(range(len(chosen)), [title(case["torch"]) for case in chosen])
+    axes.margins(y=0.03)
     label(axes, "sizes of the logits", "")
     axes.legend(loc="lower center", bbox_to_anchor=(0.3, 1.0), ncols=2)
-
-
-dense_times.size = dense_memory.size = TALL  # type: ignore[attr-defined]
 
 
 @figure
@@ -56,9 +55,7 @@ def framework_steps(axes: Axes) -> None:
     ratios = [next(iter(record["faster_than"].values())) for record in found]
     bars = axes.barh(range(len(found)), ratios, 0.6, color=BLUE)
     axes.bar_label(bars, [digits(ratio) for ratio in ratios], padding=3)
-    axes.set_yticks(
-        range(len(found)), [f"{record['case'].split('-')[0]}, {shape(record)}" for record in found]
-    )
+    axes.set_yticks(range(len(found)), [f"{record['case'].split('-')[0]}, {shape(record)}" for record in found])
     axes.axvline(1, color=GREY, linewidth=1)
     label(axes, "time of theirs ÷ time of xent", "")
 
@@ -110,7 +107,7 @@ def training_times(axes: Axes) -> None:
     """Time of each step of the same two trainings, and the median."""
     for record, colour in zip(records("training"), (PURPLE, GREEN), strict=True):
         times = 1e3 * np.array(record["seconds"])
-        name = f"{record['loss']}: median {digits(float(np.median(times)))} ms, peak {record['peak_bytes'] / 2**20:.0f} MiB"
-        axes.plot(times, ".", markersize=4, color=colour, label=name)
-    axes.set_ylim(0, 2.2 * float(np.median(1e3 * np.array(records("training")[0]["seconds"]))))
+        name = f"{record['loss']}: median {digits(float(np.median(times)))} ms"
+        axes.plot(times, ".", markersize=4, color=colour, label=f"{name}, peak {record['peak_bytes'] / 2**20:.0f} MiB")
+    axes.set_ylim(0, 2.2 * max(float(np.median(record["seconds"])) for record in records("training")) * 1e3)
     label(axes, "step", "ms")

@@ -23,20 +23,15 @@ class Sections(griffe.Extension):
 def as_markdown(text: str) -> str:
     r"""A docstring with its sections as Markdown.
 
-    >>> print(as_markdown("Sum.\n\nArgs:\n    a, b: numbers,\n        real.\n    c: one\n\nExample:\n    >>> 1\n    1\n"))
-    Sum.
+    >>> print(as_markdown("Adds.\n\nArgs:\n    a, b: numbers,\n        real.\n    c: one.\n\nSource: school."))
+    Adds.
     <BLANKLINE>
     **Arguments**
     <BLANKLINE>
     - **`a`, `b`**: numbers, real.
-    - **`c`**: one
+    - **`c`**: one.
     <BLANKLINE>
-    **Example**
-    <BLANKLINE>
-    ```pycon
-    >>> 1
-    1
-    ```
+    **Source:** school.
     """
     text = re.sub(r"^Source: ", "**Source:** ", text, flags=re.M)
     text = re.sub(r"^(>>> .*\n(?:.+\n?)*)", r"```pycon\n\1\n```\n", text, flags=re.M)  # examples in a module's text
@@ -48,8 +43,10 @@ def _section(found: re.Match[str]) -> str:
     if found[1] == "Example":
         body = f"```pycon\n{body}\n```"
     elif found[1] != "Returns":
-        body = "\n".join(_item(lines) for lines in re.split(r"\n(?! )", re.sub(r"^([\w*, ]+,)\n", r"\1 ", body, flags=re.M)))
-    return f"**{TITLES.get(found[1], found[1])}**\n\n{body}\n\n"
+        body = "\n".join(
+            _item(lines) for lines in re.split(r"\n(?! )", re.sub(r"^([\w*, ]+,)\n", r"\1 ", body, flags=re.M))
+        )
+    return f"**{TITLES.get(found[1], found[1])}**\n\n{body}\n"
 
 
 def _item(lines: str) -> str:

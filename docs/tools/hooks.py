@@ -3,41 +3,31 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from html import unescape
 from typing import Any
 
-import benchmark_plots
-import benchmark_tables
-import loss_plots
-import pictures
+import benchmark_plots  # noqa: F401 - enters its figures
+import loss_plots  # noqa: F401
+from benchmark_tables import TABLES
 from latex2mathml.converter import convert
 from mkdocs.exceptions import PluginError
+from pictures import FIGURES, row
 
-FIGURES = {
-    name.replace("_", "-"): function
-    for module in (loss_plots, benchmark_plots)
-    for name, function in vars(module).items()
-    if getattr(function, "__module__", "") == module.__name__ and getattr(function, "is_figure", False)
-}
-TABLES: dict[str, Callable[[], str]] = benchmark_tables.TABLES
-
-PLACE = re.compile(r"^<!-- (figures?|table): ([\w -]+) -->$", re.M)
+PLACE = re.compile(r"^<!-- (figures?|tables?): ([\w -]+) -->$", re.M)
 PROMPT = re.compile(r"^```python\n(?=>>> )", re.M)
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.S)
+NAMED = re.compile(r"<mi>(log|max|exp)</mi>")  # functions, which need space before their argument
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """`<!-- figure: NAME -->` and `<!-- table: NAME -->` become what they name; code with prompts is shown as such."""
 
     def made(place: re.Match[str]) -> str:
-        makers: dict[str, Any] = TABLES if place[1] == "table" else FIGURES
-        names = place[2].split()
-        if unknown := [name for name in names if name not in makers]:
-            raise PluginError(f"{page.file.src_path}: no {place[1]} {unknown[0]!r} among {', '.join(sorted(makers))}")
-        if place[1] == "table":
-            return str(makers[names[0]]())
-        return pictures.row([pictures.svg(name, makers[name]) for name in names])
+        kind, names = place[1].rstrip("s"), place[2].split()
+        known = TABLES if kind == "table" else FIGURES
+        if unknown := [name for name in names if name not in known]:
+            raise PluginError(f"{page.file.src_path}: no {kind} {unknown[0]!r} among {', '.join(sorted(known))}")
+        return row(names) if kind == "figure" else "\n\n".join(TABLES[name]() for name in names)
 
     return PROMPT.sub("```pycon\n", PLACE.sub(made, markdown))
 
@@ -58,4 +48,7 @@ def mathml(latex: str, *, display: bool) -> str:
     >>> mathml("p - t", display=False).startswith("<math")
     True
     """
-    return convert(unescape(latex).strip(), display="block" if display else "inline")
+    written = convert(unescape(latex).strip(), display="block" if display else "inline")
+    if "\\" in written:
+        raise PluginError(f"latex2mathml does not know a command of: {latex}")
+    return NAMED.sub(r'<mo lspace="0.17em" rspace="0.17em">\1</mo>', written)

@@ -96,13 +96,12 @@ def cancellation(axes: Axes) -> None:
 
 
 @figure
-def range_of_formats(axes: Axes) -> None:
-    """e^x in two formats: past 11.1 it is infinite in float16, past 88.7 in float32. The largest logit is subtracted
-    first, so that no exponent is above 0."""
-    x = np.linspace(0.0, 100.0, 401)
-    with np.errstate(over="ignore"):
-        for dtype, colour in ((np.float16, VERMILION), (np.float32, BLUE)):
-            y = np.exp(x.astype(dtype)).astype(np.float64)
-            axes.semilogy(x[np.isfinite(y)], y[np.isfinite(y)], color=colour, label=np.dtype(dtype).name)
-            axes.semilogy(x[np.isfinite(y)][-1], y[np.isfinite(y)][-1], "x", color=colour)
-    label(axes, "x", "e^x")
+def clipping(axes: Axes) -> None:
+    """The loss of a score for label 1, float32. Clipped at 1e-7, it is flat from a score of -16.1 on: the gradient is 0
+    where the prediction is most wrong."""
+    scores = np.linspace(-30.0, 5.0, 281, dtype=np.float32)
+    labels = np.ones(scores.size)
+    clipped = -np.log(np.clip(xent.sigmoid(scores), np.float32(1e-7), np.float32(1)))
+    axes.plot(scores, clipped, color=VERMILION, label="-log(clip(sigmoid(s), 1e-7, 1))")
+    axes.plot(scores, xent.sigmoid_cross_entropy(scores, labels, reduction="none"), color=BLUE, label="from logits")
+    label(axes, "score s", "loss, nats")

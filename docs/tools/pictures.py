@@ -21,11 +21,20 @@ PAGE = BLACK  # becomes the colour of the page's text
 
 Draw = Callable[[Axes], None]
 
+FIGURES: dict[str, Draw] = {}
+TALL: set[str] = set()
+
 
 def figure(draw: Draw) -> Draw:
-    """Marks a function that draws on axes; its docstring is the caption."""
-    draw.is_figure = True  # type: ignore[attr-defined]
+    """Enters a function that draws on axes in `FIGURES`; its docstring is the caption."""
+    FIGURES[draw.__name__.replace("_", "-")] = draw
     return draw
+
+
+def tall_figure(draw: Draw) -> Draw:
+    """The same for a figure with many lines."""
+    TALL.add(draw.__name__.replace("_", "-"))
+    return figure(draw)
 
 
 def label(axes: Axes, x: str, y: str) -> None:
@@ -35,21 +44,23 @@ def label(axes: Axes, x: str, y: str) -> None:
         axes.legend()
 
 
-def svg(name: str, draw: Draw) -> str:
-    """A `<figure>` with the drawing and its caption."""
+def svg(name: str) -> str:
+    """A `<figure>` with the drawing of this name and its caption."""
+    draw, tall = FIGURES[name], name in TALL
     style: dict[Any, Any] = STYLE | {"svg.fonttype": "none", "svg.hashsalt": name}
     caption = escape(" ".join((inspect.getdoc(draw) or "").split()))
     with matplotlib.rc_context(style):
-        canvas = Figure(figsize=getattr(draw, "size", (5.6, 3.6)))
+        canvas = Figure(figsize=(7.2, 7.6) if tall else (5.6, 3.6))
         draw(canvas.subplots())
         out = io.StringIO()
         canvas.savefig(out, format="svg", transparent=True, metadata={"Date": None})
-    return f"<figure>{_inline(out.getvalue(), caption)}<figcaption>{caption}</figcaption></figure>"
+    kind = ' class="wide"' if tall else ""
+    return f"<figure{kind}>{_inline(out.getvalue(), caption)}<figcaption>{caption}</figcaption></figure>"
 
 
-def row(figures: Sequence[str]) -> str:
+def row(names: Sequence[str]) -> str:
     """Figures side by side, or below each other where the screen is narrow."""
-    return f'<div class="plots">{"".join(figures)}</div>'
+    return f'<div class="plots">{"".join(map(svg, names))}</div>'
 
 
 def _inline(text: str, caption: str) -> str:

@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
-SETS = {"avx512": "AVX-512", "avx2": "AVX2", "neon": "NEON"}
+NAMES = {
+    "avx512": "AVX-512",
+    "jax": "JAX",
+    "numpy": "NumPy",
+    "optax": "Optax",
+    "python": "Python",
+    "tensorflow": "TensorFlow",
+    "torch": "PyTorch",
+}
 
 Record = dict[str, Any]
 
@@ -39,12 +47,12 @@ def shape(record: Record) -> str:
 def digits(value: float | None, unit: str = "") -> str:
     """A number with three significant digits; a dash for none.
 
-    >>> digits(1234.5), digits(12.345, " ms"), digits(0.03667), digits(None)
-    ('1234', '12.3 ms', '0.0367', '–')
+    >>> digits(1234.5), digits(12.0, " ms"), digits(0.03667), digits(None)
+    ('1234', '12.0 ms', '0.0367', '–')
     """
     if value is None:
         return "–"
-    return (f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}") + unit
+    return (f"{value:.0f}" if abs(value) >= 100 else f"{value:#.3g}") + unit
 
 
 def origin(name: str) -> str:
@@ -56,8 +64,8 @@ def origin(name: str) -> str:
         versions |= record.get("versions", {})
     said = [
         f"{machine['cpu'].replace('(R)', '®')}, {machine['threads']} of {machine['cores']} cores, "
-        f"{SETS.get(machine['instruction_set'], machine['instruction_set'])}",
-        *(f"{package} {version}" for package, version in versions.items()),
+        f"{NAMES.get(machine['instruction_set'], machine['instruction_set'])}",
+        *(f"{NAMES.get(package, package)} {version}" for package, version in versions.items()),
     ]
     if dates := sorted({record["date"][:10] for record in records(name) if "date" in record}):
         said.append(dates[0])
