@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from benchmark_tables import title
+from benchmark_tables import step, title
 from matplotlib.axes import Axes
-from pictures import BLUE, GREEN, GREY, ORANGE, PURPLE, VERMILION, figure, label, tall_figure
-from records import Record, cases, digits, records, shape
+from matplotlib.ticker import LogLocator, NullLocator
+from pictures import BLUE, GREY, ORANGE, VERMILION, figure, label, tall_figure
+from records import Record, cases, digits, records
 
 
 def trainings() -> list[dict[str, Record]]:
@@ -55,7 +56,8 @@ def framework_steps(axes: Axes) -> None:
     ratios = [next(iter(record["faster_than"].values())) for record in found]
     bars = axes.barh(range(len(found)), ratios, 0.6, color=BLUE)
     axes.bar_label(bars, [digits(ratio) for ratio in ratios], padding=3)
-    axes.set_yticks(range(len(found)), [f"{record['case'].split('-')[0]}, {shape(record)}" for record in found])
+    axes.set_yticks(range(len(found)), [step(record) for record in found])
+    axes.margins(x=0.12)
     axes.axvline(1, color=GREY, linewidth=1)
     label(axes, "time of theirs ÷ time of xent", "")
 
@@ -75,8 +77,11 @@ def linear_losses(axes: Axes) -> None:
                     color=colour,
                     label=f"{name}, {dtype}",
                 )
-    axes.set_xscale("log")
-    axes.set_yscale("log")
+    axes.loglog()
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_locator(NullLocator())
     label(axes, "MiB beyond the gradients", "ms")
 
 
@@ -92,22 +97,24 @@ def sampled_steps(axes: Axes) -> None:
     label(axes, "ms", "")
 
 
+TRAININGS = {"torch": VERMILION, "xent": BLUE}
+
+
 @figure
 def training_curves(axes: Axes) -> None:
     """A small language model trained twice from one seed: the two curves lie on each other."""
-    styles = {"torch": (VERMILION, "-", 3.0), "xent": (BLUE, "--", 1.4)}
-    for record in records("training"):
-        colour, line, width = styles[record["loss"]]
-        axes.plot(record["losses"], line, color=colour, linewidth=width, label=record["loss"])
+    for record, line, width in zip(records("training"), ("-", "--"), (3.0, 1.4), strict=True):
+        axes.plot(record["losses"], line, color=TRAININGS[record["loss"]], linewidth=width, label=record["loss"])
     label(axes, "step", "loss, nats")
 
 
 @figure
 def training_times(axes: Axes) -> None:
     """Time of each step of the same two trainings, and the median."""
-    for record, colour in zip(records("training"), (PURPLE, GREEN), strict=True):
+    for record in records("training"):
         times = 1e3 * np.array(record["seconds"])
-        name = f"{record['loss']}: median {digits(float(np.median(times)))} ms"
-        axes.plot(times, ".", markersize=4, color=colour, label=f"{name}, peak {record['peak_bytes'] / 2**20:.0f} MiB")
-    axes.set_ylim(0, 2.2 * max(float(np.median(record["seconds"])) for record in records("training")) * 1e3)
+        said = f"median {digits(float(np.median(times)))} ms, peak {digits(record['peak_bytes'] / 2**20)} MiB"
+        name = record["loss"]
+        axes.plot(times, ".", markersize=4, color=TRAININGS[name], label=f"{name}: {said}")
+    axes.set_ylim(bottom=0)
     label(axes, "step", "ms")

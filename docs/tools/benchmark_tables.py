@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from records import Record, cases, digits, origin, records, shape
+from records import NAMES, Record, cases, digits, origin, records, shape
 
 
 def markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -16,14 +16,23 @@ def markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     |---|--:|
     | one | 1.5 |
     """
-    lines = [headings, ["---"] + ["--:"] * (len(headings) - 1), *rows]
-    lines = [f"| {' | '.join(line)} |" if n != 1 else f"|{'|'.join(line)}|" for n, line in enumerate(lines)]
-    return "\n".join(lines)
+    head, *body = (f"| {' | '.join(row)} |" for row in (headings, *rows))
+    return "\n".join([head, "|---|" + "--:|" * (len(headings) - 1), *body])
 
 
 def title(record: Record) -> str:
     """A case of the dense losses in words."""
     return f"{record['about']}, {shape(record)}" + (f", {record['dtype']}" if record["dtype"] != "float32" else "")
+
+
+def step(record: Record) -> str:
+    """A case of another framework in words.
+
+    >>> step({"case": "jax-1k", "shape": [8, 10]})
+    'JAX, 8×10'
+    """
+    framework = record["case"].split("-")[0]
+    return f"{NAMES[framework]}, {shape(record)}"
 
 
 def dense(pass_: str) -> str:
@@ -57,8 +66,8 @@ def frameworks() -> str:
         products = contenders.get("products alone", {}).get("milliseconds")
         rows.append(
             [
-                f"{ours['case'].split('-')[0]}, {shape(ours)}",
-                peer,
+                step(ours),
+                NAMES.get(peer, peer),
                 digits(ours["milliseconds"]),
                 digits(contenders[peer]["milliseconds"]),
                 digits(ours["faster_than"][peer]),

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from xent.demo.figures import BLACK, STYLE, label_axes
 
 # Okabe and Ito's colours, as in xent.demo, but those that are hard to see on black are lighter.
-BLUE, ORANGE, GREEN, VERMILION, PURPLE, GREY = "#4C9BD6", "#E69F00", "#00A37A", "#E0662B", "#CC79A7", "#8A8F98"
+BLUE, ORANGE, GREEN, VERMILION, GREY = "#4C9BD6", "#E69F00", "#00A37A", "#E0662B", "#8A8F98"
 PAGE = BLACK  # becomes the colour of the page's text
 
 Draw = Callable[[Axes], None]
