@@ -17,6 +17,7 @@ from numpy.lib import format as npy
 from .stored import Array, ArrayFile, FileError, MappedArray, StoredArray, WholeArray, check_numeric
 
 BFLOAT16 = np.dtype("V2")  # NumPy's format has no name for bfloat16, and writes it as two bytes of nothing
+BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError)
 LOCAL_HEADER = 30  # bytes of a zip member's own header, before its name and its extra field
 
 
@@ -38,13 +39,12 @@ class NpyFile(ArrayFile):
 
     def __init__(self, path: Path) -> None:
         self.path, self.names = path, ("",)
+        with path.open("rb") as file:
+            self._header = _header(str(path), file, "save")
+        _check_size(str(path), path.stat().st_size - self._header.length, self._header, "save")
 
     def array(self, name: str) -> StoredArray:
-        where = str(self.path)
-        with self.path.open("rb") as file:
-            header = _header(where, file, "save")
-        _check_size(where, self.path.stat().st_size - header.length, header, "save")
-        return _mapped(where, self.path, 0, header)
+        return _mapped(str(self.path), self.path, 0, self._header)
 
 
 class NpzFile(ArrayFile):
@@ -65,7 +65,7 @@ class NpzFile(ArrayFile):
         try:
             with zipfile.ZipFile(self.path) as archive, archive.open(info) as member:
                 header = _header(where, member, "savez")
-        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+        except BROKEN as error:
             raise FileError(where, "an array", f"a member that cannot be read ({error})", _remedy("savez")) from error
         _check_size(where, info.file_size - header.length, header, "savez")
         if info.compress_type == zipfile.ZIP_STORED:
@@ -84,7 +84,7 @@ class NpzFile(ArrayFile):
             with zipfile.ZipFile(self.path) as archive, archive.open(info) as member:
                 array: Array = npy.read_array(member, allow_pickle=False)
                 member.read(1)  # the checksum is compared at the end
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError) as error:
+        except (*BROKEN, ValueError) as error:
             raise FileError(where, "an array", f"a member that cannot be read ({error})", _remedy("savez")) from error
         return array
 
@@ -94,7 +94,7 @@ def _header(where: str, file: IO[bytes], writer: str) -> Header:
         version = npy.read_magic(file)
         read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
         shape, by_columns, dtype = read(file)
-    except (zipfile.BadZipFile, zlib.error, EOFError):
+    except BROKEN:
         raise  # the archive's fault, which says more
     except Exception as error:  # a broken header is parsed as Python, with the errors of its tokenizer and parser
         raise FileError(where, "an .npy header", str(error) or type(error).__name__, _remedy(writer)) from error

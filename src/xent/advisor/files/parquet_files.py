@@ -18,7 +18,7 @@ from .stored import Array, ArrayFile, FileError, StoredArray, check_numeric
 
 BATCH_BYTES = 2**23
 BUFFER_BYTES = 2**16  # of each column, read ahead
-FAILURES = (pa.ArrowException, OSError)
+FAILURES = (pa.ArrowException, OSError, ValueError)  # the last for names and shapes that damage has made senseless
 
 
 class ParquetFile(ArrayFile):
@@ -108,11 +108,15 @@ class Columns(StoredArray):
             while start < stop:
                 if start >= self._at + len(self._rows):
                     self._at += len(self._rows)
-                    self._rows = next(self._batches)
+                    self._rows = next(self._batches, self._rows[:0])
+                    if len(self._rows) == 0:
+                        raise ValueError(f"it ends at row {self._at} of {len(self)}")
                     continue
                 part = self._rows[start - self._at : stop - self._at]
                 parts.append(part)
                 start += len(part)
+        except FileError:
+            raise
         except FAILURES as error:
             raise _unreadable(self.where, error) from error
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
@@ -152,7 +156,10 @@ class Columns(StoredArray):
 
 def _open(path: Path) -> Any:
     try:
-        return pq.ParquetFile(path, buffer_size=BUFFER_BYTES)
+        file = pq.ParquetFile(path, buffer_size=BUFFER_BYTES)
+        if file.metadata.num_rows < 0:
+            raise ValueError(f"{file.metadata.num_rows} rows")
+        return file
     except FAILURES as error:
         remedy = "Write it anew with pyarrow.parquet.write_table."
         raise FileError(path, "a Parquet file", f"a broken one ({error})", remedy) from error

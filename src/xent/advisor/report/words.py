@@ -89,7 +89,7 @@ def words_of(measures: Measures, sigmoid: bool, source: str, errors: tuple[float
             "confusion": "How often a class was missed in a row where another was raised falsely. "
             f"Counted{part or ' on all rows'}.",
             "matrix": ("" if few else f"The {MOST_SHOWN} classes with the most wrong decisions. ")
-            + "Lines: the class missed; columns: the class raised falsely; on the diagonal, times found",
+            + "Lines: the class missed; columns: the class raised falsely; on the diagonal, times found.",
             "corner": "missed",
             "pairs": "The most frequent pairs",
             "pair": ("Missed", "Raised falsely"),
@@ -103,7 +103,7 @@ def words_of(measures: Measures, sigmoid: bool, source: str, errors: tuple[float
         "by_class": "Accuracy is the share of the rows of a class that are predicted to be of it, precision the share "
         "of the rows predicted to be of it that are.",
         "calibration": f"Of the rows predicted with a confidence of {eighty}, {eighty} should be right: bars below the "
-        f"diagonal are too confident. Here the mean confidence is {percent(mean)}, the accuracy {percent(measures.accuracy)}.",
+        f"diagonal are too confident. Mean confidence is {percent(mean)}, accuracy {percent(measures.accuracy)}.",
         "calibration_alt": f"Reliability diagram: accuracy over confidence. Expected calibration error: {error}.",
         "confidence": "Wrong predictions at high confidence are the ones to look at: mislabelled rows, or classes that "
         "cannot be told apart.",
@@ -113,7 +113,7 @@ def words_of(measures: Measures, sigmoid: bool, source: str, errors: tuple[float
         "confusion": f"{number(int(np.count_nonzero(~measures.outcomes)))} of {number(measures.counted)} rows are "
         "predicted to be of another class.",
         "matrix": ("" if few else f"The {len(measures.confusion.shown)} classes of the most frequent mistakes. ")
-        + "Lines: the class of the row; columns: the class predicted",
+        + "Lines: the class of the row; columns: the class predicted.",
         "corner": "class",
         "pairs": "The pairs most often confused",
         "pair": ("Class", "Taken for"),
