@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import save_file
 
+from xent import peak_memory
 from xent.advisor.files import EXTENSIONS, FileError, StoredArray, read_arrays, stored
 from xent.advisor.files.numpy_files import NpzFile
 
@@ -212,6 +213,36 @@ def test_parquet_is_read_in_batches_forwards_and_back(tmp_path, monkeypatch):
     for start in (*range(0, 23, 2), 11, 3, 20, 0):
         np.testing.assert_array_equal(logits[start : start + 5], LOGITS[start : start + 5])
         assert len(logits._rows) <= 3
+
+
+STREAM = """
+import sys
+from xent import peak_memory
+from xent.advisor.files import read_arrays
+def read(path):
+    logits = read_arrays(path)["logits"]
+    for start in range(0, len(logits), 500):
+        logits[start : start + 500]
+read(sys.argv[1])
+print(peak_memory.added_by(lambda: read(sys.argv[2])))
+"""
+
+
+@pytest.mark.skipif(not peak_memory.measurable(), reason="this system does not count peak memory")
+@pytest.mark.parametrize("name", ["large.npz", "large.parquet", "large.safetensors"])
+def test_files_are_streamed(tmp_path, name):
+    """96 MiB, in Parquet one row group, in less than half of that."""
+    large = np.random.default_rng(0).integers(0, 2**14, (48 * 1024, 1024), np.uint16).view(np.float16)
+    labels = np.zeros(len(large), np.int64)
+    if name == "large.parquet":
+        lists = pa.FixedSizeListArray.from_arrays(pa.array(large.ravel()), 1024)
+        pq.write_table(pa.table({"logits": lists, "labels": labels}), tmp_path / name)
+    else:
+        save(tmp_path / name, large, labels)
+    small = save(tmp_path / f"small{Path(name).suffix}")
+    (tmp_path / "stream.py").write_text(STREAM)
+    added = peak_memory.in_fresh_process(str(tmp_path / "stream.py"), str(small), str(tmp_path / name))
+    assert added < large.nbytes / 2
 
 
 @pytest.mark.parametrize(

@@ -156,7 +156,7 @@ class Columns(StoredArray):
 
 def _open(path: Path) -> Any:
     try:
-        file = pq.ParquetFile(path, buffer_size=BUFFER_BYTES)
+        file = pq.ParquetFile(path, buffer_size=BUFFER_BYTES, pre_buffer=False)  # else a row group is read as a whole
         if file.metadata.num_rows < 0:
             raise ValueError(f"{file.metadata.num_rows} rows")
         return file

@@ -26,7 +26,8 @@ def measure(rows: Rows, ignore_index: int | None, advance: Advance) -> Measures:
     classes = rows.classes
     chosen = sampled(rows.count, SAMPLE_BYTES // (classes * rows.logits.dtype.itemsize))
     sums, floor, broken = np.zeros(classes), 0.0, 0
-    labels, found, confidence, kept_logits, kept_labels = [], [], [], [], []
+    labels, found, confidence, sample_labels = [], [], [], []
+    sample, taken = np.empty((np.count_nonzero(chosen), classes), rows.logits.dtype), 0
     for block in rows.blocks(advance):
         losses, stats = _evaluated(block, ignore_index)
         counts = np.isfinite(losses) & np.isfinite(stats.lse)
@@ -45,8 +46,9 @@ def measure(rows: Rows, ignore_index: int | None, advance: Advance) -> Measures:
         found.append(top)
         confidence.append(_confidence(block.logits[counts, :][np.arange(len(top)), top], stats.lse[counts]))
         keep = counts & chosen[block.start : block.start + len(counts)]
-        kept_logits.append(block.logits[keep])
-        kept_labels.append(block.labels[keep])
+        sample_labels.append(block.labels[keep])
+        sample[taken : taken + len(sample_labels[-1])] = block.logits[keep]
+        taken += len(sample_labels[-1])
     label, prediction = np.concatenate(labels), np.concatenate(found)
     counted, right = len(label), label == prediction
     if not counted:
@@ -75,7 +77,7 @@ def measure(rows: Rows, ignore_index: int | None, advance: Advance) -> Measures:
         confusion=_confusion(label, prediction, classes),
         probabilities=np.concatenate(confidence),
         outcomes=right,
-        temperature=_temperature(np.concatenate(kept_logits), np.concatenate(kept_labels)),
+        temperature=_temperature(sample[:taken], np.concatenate(sample_labels)),
     )
 
 
