@@ -6,7 +6,7 @@
 | .npz by `numpy.savez` | each array is mapped where it lies in the archive; its checksum is not computed |
 | .npz by `numpy.savez_compressed` | each array is read as a whole when its first rows are asked for; refused where it exceeds the available memory |
 | .safetensors | mapped; bfloat16 comes as float32, which holds it exactly |
-| .parquet | read in batches of about 8 MiB, forwards; a range that lies further back begins anew at its row group. Lists of varying length are looked through once when the file is opened |
+| .parquet | read in batches of about 2 MiB, forwards; a range that lies further back begins anew at its row group. Lists of varying length are looked through once when the file is opened |
 
 Opening a file reads its headers only. Nothing is ever unpickled.
 """  # noqa: E501

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
 from .stored import Array, ArrayFile, FileError, StoredArray, check_numeric
 
-BATCH_BYTES = 2**23
+BATCH_BYTES = 2**21
 BUFFER_BYTES = 2**16  # of each column, read ahead
 FAILURES = (pa.ArrowException, OSError, ValueError)  # the last for names and shapes that damage has made senseless
 
