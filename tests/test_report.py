@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-import sys
 from html.parser import HTMLParser
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -47,11 +45,11 @@ def many_labels(rows=300, classes=5, sharpness=2.0, seed=0):
 
 
 def measure(logits, labels, ignore_index=None):
-    return softmax_report.measure(softmax_rows(logits, labels), ignore_index, lambda examples: None)
+    return softmax_report.measure(softmax_rows(logits, labels), ignore_index, lambda done, of: None)
 
 
 def measure_many(logits, labels, ignore_index=None):
-    return sigmoid.measure(sigmoid_rows(logits, labels), ignore_index, lambda examples: None)
+    return sigmoid.measure(sigmoid_rows(logits, labels), ignore_index, lambda done, of: None)
 
 
 # Calibration
@@ -231,6 +229,15 @@ def test_measures_of_soft_labels():
     with np.errstate(divide="ignore", invalid="ignore"):
         np.testing.assert_allclose(found.floor, -np.nansum(soft * np.log(soft)) / 400, rtol=1e-12)
     assert found.accuracy == np.mean(soft.argmax(axis=1) == logits.argmax(axis=1))
+    np.testing.assert_array_equal(found.outcomes, soft[np.arange(400), logits.argmax(axis=1)])
+
+
+def test_soft_labels_that_the_logits_hit_are_calibrated():
+    logits, _ = some_logits(dtype=np.float64)
+    found = measure(logits, softmax(logits / 3, axis=1))
+    np.testing.assert_allclose(found.temperature.value, 3.0, rtol=1e-5)
+    assert found.temperature.before.reliability.error > 0.1
+    assert found.temperature.after.reliability.error < 1e-5
 
 
 @pytest.mark.parametrize("block", [7, 2**20])
@@ -439,7 +446,8 @@ def test_findings_are_shown_and_escaped():
     page = make_report(logits, labels, ignore_index=-1, options={"sample_weight": 1}, check=check)
     assert "confidence &lt;b&gt;above&lt;/b&gt; accuracy" in page
     assert 'class="finding warning"' in page
-    assert seen == {"loss": "softmax", "ignore_index": -1, "sample_weight": 1}
+    del seen["progress"]
+    assert seen == {"loss": "softmax", "axis": 1, "ignore_index": -1, "sample_weight": 1}
 
 
 def test_pages_of_the_same_arrays_are_the_same():
@@ -474,14 +482,7 @@ def test_what_does_not_belong_together_is_refused():
 
 
 @pytest.fixture
-def _stand_in(monkeypatch):
-    module = ModuleType("xent.advisor.check")
-    module.check = nothing_found
-    monkeypatch.setitem(sys.modules, "xent.advisor.check", module)
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch, _stand_in):
+def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     logits, labels = some_logits()
     np.savez(tmp_path / "logits.npz", logits=logits, labels=labels, sample_weight=np.ones(400))
@@ -559,8 +560,10 @@ def test_a_page_that_cannot_be_made_leaves_the_old_one(folder, monkeypatch, caps
 def test_progress_is_told_by_examples():
     logits, labels = some_logits()
     steps = []
-    make_report(logits, labels, check=nothing_found, advance=steps.append)
-    assert sum(steps) == 400
+    make_report(logits, labels, progress=lambda *step: steps.append(step))
+    assert ("Measuring", 400, 400) in steps
+    assert steps[-1][0] == "Checking"
+    assert steps[-1][1] == steps[-1][2]
 
 
 STREAM = """
@@ -573,7 +576,7 @@ from xent.advisor.report.rows import softmax_rows
 softmax.SAMPLE_BYTES = 2**20
 def read(path, labels):
     arrays = read_arrays(path, {"labels": labels})
-    softmax.measure(softmax_rows(arrays["logits"], arrays["labels"]), None, lambda examples: None)
+    softmax.measure(softmax_rows(arrays["logits"], arrays["labels"]), None, lambda done, of: None)
 logits, labels, small = sys.argv[1:]
 read(small, "labels")
 print(peak_memory.added_by(lambda: read(logits, labels)))
@@ -595,3 +598,19 @@ def test_a_large_file_is_streamed(tmp_path):
 def test_the_loss_of_the_report_is_that_of_the_library():
     logits, labels = some_logits()
     assert measure(logits, labels).loss == pytest.approx(float(xent.softmax_cross_entropy(logits, labels)), rel=1e-6)
+
+
+@pytest.mark.parametrize("form", ["lists", "images"])
+def test_the_findings_are_those_of_xent_check(form):
+    """Its own check understands what the report understands, and finds a planted fault in it."""
+    logits, labels = many_labels(rows=84) if form == "lists" else some_logits(rows=84)
+    if form == "lists":
+        truth, loss = np.where(labels == 1, np.arange(5), -1)[:, :4], "sigmoid"
+        probabilities = expit(logits)
+    else:
+        truth, loss = labels.reshape(4, 3, 7), "softmax"
+        logits = np.moveaxis(logits.reshape(4, 3, 7, 6), -1, 1)
+        probabilities = softmax(logits, axis=1)
+    rules = {"lists": "X04", "images": "X01"}
+    assert rules[form] not in make_report(logits, truth, loss=loss)
+    assert f"{rules[form]} " in make_report(probabilities, truth, loss=loss)

@@ -46,8 +46,13 @@ def run(namespace: argparse.Namespace) -> int:
         names = None if namespace.class_names is None else _class_names(namespace.class_names)
         page = _page(namespace, arrays, names)
         _write(namespace.out, page)
-    except (IndexError, TypeError, ValueError) as error:  # each a line: what was expected, what came, the remedy
-        print(f"xent report: {error}", file=sys.stderr)
+    except (
+        IndexError,
+        MemoryError,
+        TypeError,
+        ValueError,
+    ) as error:  # a line: what was expected, what came, the remedy
+        print(f"xent report: {error or 'not enough memory'}", file=sys.stderr)
         return 2
     print(f"Wrote {namespace.out} ({len(page.encode()) / 1024:,.0f} KiB).")
     return 0
@@ -55,13 +60,19 @@ def run(namespace: argparse.Namespace) -> int:
 
 def _page(namespace: argparse.Namespace, arrays: dict[str, StoredArray], names: list[str] | None) -> str:
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import Progress, TaskID
 
     from ..advisor.report import make_report
 
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("Reading", total=len(arrays["logits"]))
+        tasks: dict[str, TaskID] = {}
+
+        def show(step: str, done: int, of: int) -> None:
+            if step not in tasks:
+                tasks[step] = progress.add_task(step)
+            progress.update(tasks[step], completed=done, total=of)
+
         options = {role: array[:] for role, array in arrays.items() if role not in ("logits", "labels")}
         return make_report(
             arrays["logits"],
@@ -72,7 +83,7 @@ def _page(namespace: argparse.Namespace, arrays: dict[str, StoredArray], names: 
             title=namespace.title or Path(namespace.file).name,
             source=Path(namespace.file).name,
             options=options,
-            advance=lambda examples: progress.advance(task, examples),
+            progress=show,
         )
 
 

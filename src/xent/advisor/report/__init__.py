@@ -7,14 +7,18 @@ calibration are in `xent.advisor.calibration`. Memory holds a block, a few numbe
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from importlib import import_module
+from functools import partial
 from typing import Any
 
+import numpy as np
+
 from ...errors import value_error
+from ...labels import Positives
+from ..check import check as find
 from ..findings import Report
 from . import sigmoid, softmax
 from .page import render
-from .rows import Advance, Source, sigmoid_rows, softmax_rows
+from .rows import Source, sigmoid_rows, softmax_rows
 
 LOSSES = ("softmax", "sigmoid")
 Check = Callable[..., Report]
@@ -30,8 +34,8 @@ def make_report(
     title: str = "Report on logits",
     source: str = "arrays",
     options: Mapping[str, Any] | None = None,
-    check: Check | None = None,
-    advance: Advance = lambda examples: None,
+    check: Check = find,
+    progress: Callable[[str, int, int], None] = lambda step, done, of: None,
 ) -> str:
     """A self-contained HTML page: loss by class, calibration, confidence, confusion, temperature, findings.
 
@@ -47,7 +51,7 @@ def make_report(
         source: what the arrays were read from, for the page's second line.
         options: further options of the loss, for the findings.
         check: what finds; by default `xent.check`.
-        advance: told how many examples were read since the last call.
+        progress: called with the step, what of it is done, and of how much.
 
     Returns:
         The page.
@@ -73,18 +77,21 @@ def make_report(
     if class_names is not None and len(class_names) != rows.classes:
         got = f"{len(class_names)}"
         raise value_error("class_names", f"{rows.classes} names, one a class", got, "Name every class once, in order.")
-    measures = (softmax if loss == "softmax" else sigmoid).measure(rows, ignore_index, advance)
-    given = dict(options or {}) | ({} if ignore_index is None else {"ignore_index": ignore_index})
+    measures = (softmax if loss == "softmax" else sigmoid).measure(rows, ignore_index, partial(progress, "Measuring"))
+    findings = check(
+        logits,
+        Positives(np.asarray(labels)) if rows.form == "lists" else labels,
+        loss=loss,
+        axis=rows.axis,
+        ignore_index=ignore_index,
+        progress=partial(progress, "Checking"),
+        **(options or {}),
+    )
     return render(
         measures,
-        (check or _check)(logits, labels, loss=loss, **given),
+        findings,
         class_names or [str(k) for k in range(rows.classes)],
         sigmoid=loss == "sigmoid",
         title=title,
         source=source,
     )
-
-
-def _check(*arrays: Source, **options: Any) -> Report:
-    report: Report = import_module("xent.advisor.check").check(*arrays, **options)
-    return report

@@ -93,7 +93,9 @@ class Measures:
         loss, accuracy: means over those that count.
         floor: with soft labels, the entropy of the labels, which the loss cannot undercut.
         all_right: with sigmoid, the share of rows without any wrong decision.
-        probabilities, outcomes: predictions in [0, 1], and whether they came true: what calibration is judged by.
+        probabilities, outcomes: predictions in [0, 1], and whether they came true, or with soft labels the share: what
+            calibration is judged by.
+        right: whether each of these predictions is right.
     """
 
     rows: int
@@ -109,6 +111,7 @@ class Measures:
     confusion: Confusion
     probabilities: Array
     outcomes: Array
+    right: Array
     temperature: Temperature
 
 

@@ -79,13 +79,12 @@ def render(
         mass=mass,
         confusion=measures.confusion,
         temperature=measures.temperature,
-        figures=_figures(measures, sigmoid, words),
+        figures=_figures(measures, words),
     )
 
 
-def _figures(measures: Measures, sigmoid: bool, words: dict[str, Any]) -> dict[str, str]:
+def _figures(measures: Measures, words: dict[str, Any]) -> dict[str, str]:
     probabilities, outcomes = measures.probabilities, measures.outcomes
-    right = ((probabilities > 0.5) == (outcomes >= 0.5)) if sigmoid else outcomes
     x, y = words["axes"]
     drawn = {
         "calibration": figures.reliability(
@@ -97,7 +96,7 @@ def _figures(measures: Measures, sigmoid: bool, words: dict[str, Any]) -> dict[s
             x,
             y,
         ),
-        "confidence": figures.histogram("confidence", probabilities, right, x, words["count_axis"]),
+        "confidence": figures.histogram("confidence", probabilities, measures.right, x, words["count_axis"]),
     }
     fit = measures.temperature
     if fit.after:

@@ -14,7 +14,7 @@ from ...errors import label_error, type_error, value_error
 
 BLOCK_ELEMENTS = 2**20
 Array = NDArray[Any]
-Advance = Callable[[int], None]  # told how many of the examples are done
+Progress = Callable[[int, int], None]  # told how many examples are done, of how many
 
 
 class Source(Protocol):
@@ -64,8 +64,8 @@ class Rows:
         """Whether labels are shares instead of classes."""
         return self.form == "dense" and self.labels.dtype.kind == "f"
 
-    def blocks(self, advance: Advance) -> Iterator[Block]:
-        """All rows in order; tells `advance` how many examples each block had."""
+    def blocks(self, progress: Progress) -> Iterator[Block]:
+        """All rows in order."""
         examples = self.logits.shape[0]
         rows_each = self.count // examples
         step = max(1, BLOCK_ELEMENTS // (rows_each * self.classes))
@@ -73,7 +73,7 @@ class Rows:
             logits = np.moveaxis(self.logits[start : start + step], self.axis, -1).reshape(-1, self.classes)
             first = start * rows_each
             yield Block(first, logits, self._numbers(self.labels[start : start + step], first, len(logits)))
-            advance(min(step, examples - start))
+            progress(min(start + step, examples), examples)
 
     def _numbers(self, labels: Array, first: int, rows: int) -> Array:
         if self.form == "index":

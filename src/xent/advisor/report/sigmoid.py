@@ -11,13 +11,13 @@ import xent
 
 from ...errors import value_error
 from .measures import MOST_PAIRS, MOST_SHOWN, ByClass, Confusion, Measures, Temperature, shares, temperature_of
-from .rows import Advance, Rows, sampled
+from .rows import Progress, Rows, sampled
 
 SAMPLE_DECISIONS = 2**21  # that calibration is judged by
 Array = NDArray[Any]
 
 
-def measure(rows: Rows, ignore_index: int | None, advance: Advance) -> Measures:
+def measure(rows: Rows, ignore_index: int | None, progress: Progress) -> Measures:
     """Reads all rows once. A class is found where its logit is positive, and there where its label is at least 0.5.
 
     Raises:
@@ -28,7 +28,7 @@ def measure(rows: Rows, ignore_index: int | None, advance: Advance) -> Measures:
     decisions, positives, found, hits, right = (np.zeros(classes, np.int64) for _ in range(5))
     sums, floor, broken, faultless = np.zeros(classes), 0.0, 0, 0
     kept_logits, kept_labels, kept_counts = [], [], []
-    for block in rows.blocks(advance):
+    for block in rows.blocks(progress):
         x, y = block.logits, block.labels
         ignored = y == ignore_index if ignore_index is not None else np.zeros(y.shape, bool)
         _check_labels(y, ignored, block.start)
@@ -57,6 +57,7 @@ def measure(rows: Rows, ignore_index: int | None, advance: Advance) -> Measures:
         raise value_error("labels", "a decision that counts", "only ignored ones and infinite losses", remedy)
     logits, labels, counts = map(np.concatenate, (kept_logits, kept_labels, kept_counts))
     errors = positives + found - 2 * hits
+    probabilities, outcomes = xent.sigmoid(logits[counts].astype(np.float64)), labels[counts].astype(np.float64)
     return Measures(
         rows=rows.count,
         classes=classes,
@@ -75,8 +76,9 @@ def measure(rows: Rows, ignore_index: int | None, advance: Advance) -> Measures:
             precision=shares(hits, found),
         ),
         confusion=_confusion(errors, (labels >= 0.5) & counts, (logits > 0) & counts),
-        probabilities=xent.sigmoid(logits[counts].astype(np.float64)),
-        outcomes=labels[counts].astype(np.float64),
+        probabilities=probabilities,
+        outcomes=outcomes,
+        right=(logits[counts] > 0) == (outcomes >= 0.5),
         temperature=_temperature(logits[counts], labels[counts], len(logits)),
     )
 

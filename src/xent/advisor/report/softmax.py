@@ -11,13 +11,13 @@ import xent
 
 from ...errors import value_error
 from .measures import MOST_PAIRS, MOST_SHOWN, ByClass, Confusion, Measures, Temperature, shares, temperature_of
-from .rows import Advance, Block, Rows, check_range, sampled
+from .rows import Block, Progress, Rows, check_range, sampled
 
 SAMPLE_BYTES = 2**27  # of the logits that the temperature is fitted on
 Array = NDArray[Any]
 
 
-def measure(rows: Rows, ignore_index: int | None, advance: Advance) -> Measures:
+def measure(rows: Rows, ignore_index: int | None, progress: Progress) -> Measures:
     """Reads all rows once. A row with soft labels is of the class with the largest share.
 
     Raises:
@@ -26,9 +26,9 @@ def measure(rows: Rows, ignore_index: int | None, advance: Advance) -> Measures:
     classes = rows.classes
     chosen = sampled(rows.count, SAMPLE_BYTES // (classes * rows.logits.dtype.itemsize))
     sums, floor, broken = np.zeros(classes), 0.0, 0
-    labels, found, confidence, sample_labels = [], [], [], []
+    labels, found, confidence, outcomes, sample_labels = [], [], [], [], []
     sample, taken = np.empty((np.count_nonzero(chosen), classes), rows.logits.dtype), 0
-    for block in rows.blocks(advance):
+    for block in rows.blocks(progress):
         losses, stats = _evaluated(block, ignore_index)
         counts = np.isfinite(losses) & np.isfinite(stats.lse)
         if rows.form == "index":
@@ -44,7 +44,8 @@ def measure(rows: Rows, ignore_index: int | None, advance: Advance) -> Measures:
         sums += np.bincount(of, weights=losses[counts], minlength=classes)
         labels.append(of)
         found.append(top)
-        confidence.append(_confidence(block.logits[counts, :][np.arange(len(top)), top], stats.lse[counts]))
+        confidence.append(_confidence(block.logits[counts][np.arange(len(top)), top], stats.lse[counts]))
+        outcomes.append(_outcomes(block.labels[counts], top))
         keep = counts & chosen[block.start : block.start + len(counts)]
         sample_labels.append(block.labels[keep])
         sample[taken : taken + len(sample_labels[-1])] = block.logits[keep]
@@ -76,7 +77,8 @@ def measure(rows: Rows, ignore_index: int | None, advance: Advance) -> Measures:
         ),
         confusion=_confusion(label, prediction, classes),
         probabilities=np.concatenate(confidence),
-        outcomes=right,
+        outcomes=np.concatenate(outcomes),
+        right=right,
         temperature=_temperature(sample[:taken], np.concatenate(sample_labels)),
     )
 
@@ -99,6 +101,11 @@ def _evaluated(block: Block, ignore_index: int | None) -> tuple[Array, Any]:
 def _confidence(largest: Array, lse: Array) -> Array:
     """The probability of the class with the largest logit."""
     return np.exp(np.minimum(largest.astype(np.float64) - lse, 0.0))
+
+
+def _outcomes(labels: Array, predictions: Array) -> Array:
+    """Whether the predictions are right; with soft labels, the share that the label gives the predicted class."""
+    return labels == predictions if labels.ndim == 1 else labels[np.arange(len(predictions)), predictions]
 
 
 def _entropy(targets: Array) -> float:
@@ -125,9 +132,7 @@ def _confusion(label: Array, prediction: Array, classes: int) -> Confusion:
 
 
 def _temperature(logits: Array, labels: Array) -> Temperature:
-    index = labels.ndim == 1
-    mass = 1.0 if index else labels.sum(axis=1, dtype=np.float64)
-    of = labels if index else labels.argmax(axis=1)
+    mass = 1.0 if labels.ndim == 1 else labels.sum(axis=1, dtype=np.float64)
 
     def run(temperature: float) -> tuple[Array, Any]:
         losses, stats = xent.softmax_cross_entropy(
@@ -141,7 +146,7 @@ def _temperature(logits: Array, labels: Array) -> Temperature:
 
     def at(temperature: float) -> tuple[Array, Array, Array]:
         losses, stats = run(temperature)
-        largest = logits[np.arange(len(of)), stats.argmax].astype(np.float64) / temperature
-        return losses, _confidence(largest, stats.lse), stats.argmax == of
+        largest = logits[np.arange(len(logits)), stats.argmax].astype(np.float64) / temperature
+        return losses, _confidence(largest, stats.lse), _outcomes(labels, stats.argmax)
 
     return temperature_of(slope, at, len(logits))

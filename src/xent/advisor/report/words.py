@@ -37,7 +37,8 @@ def notes_of(measures: Measures, sigmoid: bool) -> list[str]:
             + (
                 "a class counts as there from a share of 0.5 on, and calibration compares with the shares themselves."
                 if sigmoid
-                else "a row counts to the class with the largest share, and is right where that has the largest logit."
+                else "a row counts to the class with the largest share, and is right where that has the largest logit; "
+                "calibration compares the confidence with the share of the predicted class."
             )
         )
     if measures.ignored:
@@ -98,11 +99,19 @@ def words_of(measures: Measures, sigmoid: bool, source: str, errors: tuple[float
     confidences = measures.probabilities
     mean = float(confidences.mean())
     return common | {
-        "axes": ("Confidence (probability of the predicted class)", "Accuracy (share that is right)"),
+        "axes": (
+            "Confidence (probability of the predicted class)",
+            "Accuracy (share that is right)" if measures.floor is None else "Share of the predicted class in the label",
+        ),
         "counts": "Rows",
         "by_class": "Accuracy is the share of the rows of a class that are predicted to be of it, precision the share "
         "of the rows predicted to be of it that are.",
-        "calibration": f"Of the rows predicted with a confidence of {eighty}, {eighty} should be right: bars below the "
+        "calibration": (
+            f"Rows predicted with a confidence of {eighty} should have labels that give that class {eighty}"
+            if measures.floor is not None
+            else f"Of the rows predicted with a confidence of {eighty}, {eighty} should be right"
+        )
+        + ": bars below the "
         f"diagonal are too confident. Mean confidence is {percent(mean)}, accuracy {percent(measures.accuracy)}.",
         "calibration_alt": f"Reliability diagram: accuracy over confidence. Expected calibration error: {error}.",
         "confidence": "Wrong predictions at high confidence are the ones to look at: mislabelled rows, or classes that "
@@ -110,7 +119,7 @@ def words_of(measures: Measures, sigmoid: bool, source: str, errors: tuple[float
         "confidence_alt": f"Histogram of the confidence, right and wrong rows apart; {percent(measures.accuracy)} "
         "of the rows are right.",
         "confidence_caption": f"Rows by the confidence of their prediction, in steps of {step}.",
-        "confusion": f"{number(int(np.count_nonzero(~measures.outcomes)))} of {number(measures.counted)} rows are "
+        "confusion": f"{number(int(np.count_nonzero(~measures.right)))} of {number(measures.counted)} rows are "
         "predicted to be of another class.",
         "matrix": ("" if few else f"The {len(measures.confusion.shown)} classes of the most frequent mistakes. ")
         + "Lines: the class of the row; columns: the class predicted.",
