@@ -46,12 +46,7 @@ def run(namespace: argparse.Namespace) -> int:
         names = None if namespace.class_names is None else _class_names(namespace.class_names)
         page = _page(namespace, arrays, names)
         _write(namespace.out, page)
-    except (
-        IndexError,
-        MemoryError,
-        TypeError,
-        ValueError,
-    ) as error:  # a line: what was expected, what came, the remedy
+    except (IndexError, MemoryError, TypeError, ValueError) as error:
         print(f"xent report: {error or 'not enough memory'}", file=sys.stderr)
         return 2
     print(f"Wrote {namespace.out} ({len(page.encode()) / 1024:,.0f} KiB).")

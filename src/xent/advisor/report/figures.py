@@ -85,6 +85,8 @@ def histogram(name: str, probabilities: Array, right: Array, x: str, y: str) -> 
         for place, label, chosen, colour in ((0.0, "right", right, RIGHT), (width, "wrong", ~right, WRONG)):
             counts, _ = np.histogram(probabilities[chosen], edges)
             shown = counts > 0
+            if not shown.any():
+                continue
             axes.bar(edges[:-1][shown] + place, counts[shown], 0.9 * width, align="edge", color=colour, label=label)
         axes.set_yscale("log")
         axes.set(xlim=(0, 1), ylim=(0.7, None), xticks=np.linspace(0, 1, 6))

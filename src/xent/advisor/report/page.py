@@ -12,7 +12,7 @@ import jinja2
 
 import xent
 
-from ..calibration import BINS, equal_mass, equal_width
+from ..calibration import BINS, Reliability, equal_mass, equal_width
 from ..findings import SEVERITIES, Report
 from . import figures
 from .measures import Measures
@@ -58,7 +58,7 @@ def render(
     environment.filters.update(number=number, digits=digits, percent=percent, fraction=fraction)
     width = equal_width(measures.probabilities, measures.outcomes)
     mass = equal_mass(measures.probabilities, measures.outcomes)
-    words = words_of(measures, sigmoid, source, (width.error, mass.error))
+    words = words_of(measures, sigmoid, source, width.error, mass.error)
     by_class = measures.by_class
     order = by_class.worst_first[:MOST_CLASSES]
     worst = float(by_class.loss[order[0]])
@@ -79,24 +79,15 @@ def render(
         mass=mass,
         confusion=measures.confusion,
         temperature=measures.temperature,
-        figures=_figures(measures, words),
+        figures=_figures(measures, width, mass, words),
     )
 
 
-def _figures(measures: Measures, words: dict[str, Any]) -> dict[str, str]:
-    probabilities, outcomes = measures.probabilities, measures.outcomes
-    x, y = words["axes"]
+def _figures(measures: Measures, width: Reliability, mass: Reliability, words: dict[str, Any]) -> dict[str, str]:
+    (x, y), counted = words["axes"], words["count_axis"]
     drawn = {
-        "calibration": figures.reliability(
-            "calibration",
-            {
-                "equal width": equal_width(probabilities, outcomes),
-                "equal mass": equal_mass(probabilities, outcomes),
-            },
-            x,
-            y,
-        ),
-        "confidence": figures.histogram("confidence", probabilities, measures.right, x, words["count_axis"]),
+        "calibration": figures.reliability("calibration", {"equal width": width, "equal mass": mass}, x, y),
+        "confidence": figures.histogram("confidence", measures.probabilities, measures.right, x, counted),
     }
     fit = measures.temperature
     if fit.after:
