@@ -88,6 +88,16 @@ def test_other_files(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "X22 error 1 of 300 rows have no finite loss (row 17;" in capsys.readouterr().out
 
 
+def test_lists_of_positive_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    table = pyarrow.table({"logits": list(LOGITS), "labels": [list(range(n % 3)) for n in range(300)]})
+    pyarrow.parquet.write_table(table, tmp_path / "lists.parquet")
+    assert main(["check", str(tmp_path / "lists.parquet"), "--loss", "sigmoid"]) == 0
+    assert capsys.readouterr().out == "300 rows, 7 classes: nothing to report.\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [

@@ -19,6 +19,7 @@ from ..advisor.check.case import LOSSES
 from ..advisor.check.rules.scale import LIBRARIES
 from ..advisor.files import EXTENSIONS, read_arrays
 from ..advisor.findings import Report
+from ..labels import Positives
 
 STYLES = {"error": "bold red", "warning": "bold yellow", "info": "bold cyan"}
 
@@ -54,8 +55,11 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         arrays = read_arrays(arguments.file, sources)
         weights: dict[str, Any] = {name: np.asarray(arrays[name]) for name in roles[2:] if name in arrays}
+        labels: Any = arrays["labels"]
+        if labels.padded and arguments.loss == "sigmoid":
+            labels = Positives(np.asarray(labels))
         with _progress() as told:
-            report = check(arrays["logits"], arrays["labels"], progress=told, **weights, **given)
+            report = check(arrays["logits"], labels, progress=told, **weights, **given)
     except (ValueError, TypeError, IndexError, MemoryError) as error:
         print(f"xent check: {error or 'not enough memory'}", file=sys.stderr)
         return 2
