@@ -281,6 +281,7 @@ ELSEWHERE = {
     "asymmetric_sigmoid_cross_entropy": "elementwise_cases.py",
     "binary_cross_entropy_from_probs": "test_probabilities.py",
     "check": "test_check.py",
+    "choose": "test_choose.py",
     "cross_entropy_from_probs": "test_probabilities.py",
     "focal_cross_entropy": "test_row_functions.py",
     "kl_divergence": "test_probabilities.py",

@@ -50,6 +50,7 @@ from .sparse import SparseRows
 if typing.TYPE_CHECKING:  # at run time when it is asked for, below
     from . import samplers as samplers
     from .advisor.check import check as check
+    from .advisor.choose import choose as choose
     from .advisor.watch import watch as watch
 
 __version__ = "0.1.0"
@@ -63,6 +64,7 @@ __all__ = [
     "asymmetric_sigmoid_cross_entropy",
     "binary_cross_entropy_from_probs",
     "check",
+    "choose",
     "clear_cache",
     "cross_entropy_from_probs",
     "focal_cross_entropy",
@@ -97,6 +99,7 @@ __all__ = [
 # Names that are imported when they are asked for, and where they are; a module has its own name.
 _LATER = {
     "check": ".advisor.check",
+    "choose": ".advisor.choose",
     "compat": ".compat",
     "samplers": ".samplers",
     "watch": ".advisor.watch",

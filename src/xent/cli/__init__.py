@@ -1,4 +1,4 @@
-"""The command line: `xent demo`, `xent bench`, `xent check`, `xent report`, `xent --version`.
+"""The command line: `xent` with the name of one of `COMMANDS`, or `--version`.
 
 A command is a module with `add_arguments(parser)` and `run(namespace) -> exit status`. It is imported when it is
 chosen, so that no command needs what another one needs.
@@ -26,6 +26,9 @@ class Command(NamedTuple):
 COMMANDS = {
     "demo": Command("xent.demo", "train small models with the losses; print the results and write plots", "demo"),
     "bench": Command("xent.bench", "time and check the losses on this machine", "bench"),
+    "choose": Command(
+        "xent.cli.choose", "say which loss a problem needs, from a few facts or sample arrays", "advisor"
+    ),
     "check": Command("xent.cli.check", "find out what is wrong with a loss, from its logits and labels", "advisor"),
     "report": Command(
         "xent.cli.report", "write a page on what logits are worth: loss, calibration, findings", "advisor"

@@ -1,0 +1,141 @@
+"""What a loss costs at a size: bytes and operations that are counted, no times that would be guessed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+
+from ...plan import linear_blocks
+from .facts import DTYPES, KNOWLEDGE, Facts, size
+
+# A sampled loss draws this many classes where nothing else is said.
+SAMPLED = 1024
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The cost of one forward and backward pass.
+
+    Attributes:
+        memory: bytes that exist at the same time with xent: logits and their gradient, or the pieces of them.
+        elsewhere: bytes where a library stores logits, log-probabilities and gradient at once, as PyTorch does.
+        traffic: bytes of logits and gradient that xent's kernel reads and writes.
+        multiplications: of the products of the output layer, forward and backward; 0 where it is not part of the loss.
+        lines: the same in words, with the formulas.
+        assumed: sizes that nobody gave.
+    """
+
+    memory: int
+    elsewhere: int
+    traffic: int
+    multiplications: int
+    lines: tuple[str, ...]
+    assumed: Mapping[str, object]
+
+
+Sizes = dict[str, int]
+SIZES = {"rows": "N = {:,} rows", "classes": "C = {:,} classes", "width": "D = {:,}", "dtype": "{}"}
+
+
+def _counted(needed: tuple[str, ...], count: Callable[[Sizes], Cost], facts: Facts) -> Cost:
+    """A cost of facts, with those that are needed and not known assumed."""
+    missing = {name: KNOWLEDGE[name].assumed(facts) for name in (*needed, "dtype") if getattr(facts, name) is None}
+    known = {**missing, **facts.known()}
+    counted = count({name: known[name] for name in needed} | {"bytes": DTYPES[known["dtype"]]})
+    head = ", ".join(SIZES[name].format(known[name]) for name in (*needed, "dtype"))
+    lines = (f"For {head}:", *counted.lines, _time(counted.traffic))
+    return replace(counted, lines=lines, assumed=missing)
+
+
+def _time(traffic: int) -> str:
+    return (
+        f"The loss moves {size(traffic)}: at least {traffic / 1e9:.3g} / B seconds "
+        "where memory has a bandwidth of B GB/s."
+    )
+
+
+def _stored(formula: str, elements: int, number_bytes: int, products: int = 0) -> Cost:
+    """All logits at once: xent keeps them and their gradient, others log-probabilities, too."""
+    logits = elements * number_bytes
+    return Cost(
+        2 * logits,
+        3 * logits,
+        2 * logits,
+        products,
+        (
+            f"Logits {formula}: {size(logits)}; their gradient as much: {size(2 * logits)} with xent.",
+            f"Where the library keeps the log-probabilities, too: 3 × {size(logits)} = {size(3 * logits)}.",
+            f"The logits are read once and the gradient is written once; {size(elements, '')} exponentials.",
+        ),
+        {},
+    )
+
+
+def _matrix(s: Sizes) -> Cost:
+    return _stored("N·C·bytes", s["rows"] * s["classes"], s["bytes"])
+
+
+def _distributions(s: Sizes) -> Cost:
+    stored = _matrix(s)
+    line = f"Labels with a number for every class take as much as the logits again: {size(stored.memory / 2)}."
+    return replace(stored, lines=(*stored.lines, line))
+
+
+def _column(s: Sizes) -> Cost:
+    return _stored("N·bytes", s["rows"], s["bytes"])
+
+
+def _square(s: Sizes) -> Cost:
+    stored = _stored("N·N·bytes", s["rows"] ** 2, s["bytes"])
+    products = 3 * s["rows"] ** 2 * s["width"]
+    line = f"Three products of N·N·D multiplications: {size(products, '')}; no weight of the items is touched."
+    return replace(stored, multiplications=products, lines=(*stored.lines, line))
+
+
+def _linear(s: Sizes) -> Cost:
+    rows, classes, number_bytes = s["rows"], s["classes"], s["bytes"]
+    blocks = linear_blocks(rows, classes, max(number_bytes, 4), None, number_bytes >= 4)
+    held = blocks.rows * blocks.classes * max(number_bytes, 4)
+    stored = rows * classes * number_bytes
+    passes = 3 if blocks.classes >= classes else 4  # in blocks of classes the logits are made twice
+    products = passes * rows * classes * s["width"]
+    return Cost(
+        held,
+        3 * stored,
+        (passes - 1) * stored,
+        products,
+        (
+            f"Logits in blocks of {blocks.rows:,} rows × {blocks.classes:,} classes: {size(held)} at a time.",
+            f"Stored, with log-probabilities and gradient: 3·N·C·bytes = {size(3 * stored)}.",
+            f"{passes} products of N·D·C multiplications: {size(products, '')}; with stored logits 3.",
+        ),
+        {},
+    )
+
+
+def _sampled(s: Sizes) -> Cost:
+    logits = s["rows"] * (SAMPLED + 1) * s["bytes"]
+    products = 3 * s["rows"] * (SAMPLED + 1) * s["width"]
+    full = s["rows"] * s["classes"] * s["bytes"]
+    return Cost(
+        2 * logits,
+        3 * full,
+        2 * logits,
+        products,
+        (
+            f"With S = {SAMPLED:,} sampled classes: logits N·(S+1)·bytes = {size(logits)}, their gradient as much.",
+            f"All classes, with log-probabilities and gradient: 3·N·C·bytes = {size(3 * full)}.",
+            f"Three products of N·(S+1)·D multiplications: {size(products, '')}, however many classes there are.",
+            "With sparse_gradient=True the gradient holds only the lines of the weight that were used.",
+        ),
+        {},
+    )
+
+
+matrix = partial(_counted, ("rows", "classes"), _matrix)
+distributions = partial(_counted, ("rows", "classes"), _distributions)
+column = partial(_counted, ("rows",), _column)
+square = partial(_counted, ("rows", "width"), _square)
+linear = partial(_counted, ("rows", "classes", "width"), _linear)
+sampled = partial(_counted, ("rows", "classes", "width"), _sampled)
