@@ -1,4 +1,4 @@
-"""`xent.choose` and `xent choose`: every answer is reached, and every call that one shows runs and gives the same value."""
+"""`xent.choose` and `xent choose`: every answer is reached, and every call that it shows gives the same value."""
 
 from __future__ import annotations
 
@@ -488,7 +488,7 @@ def test_bad_files_are_one_line_and_status_2(tmp_path: Path) -> None:
     ("arguments", "said"),
     [
         ([], "facts: expected at least one option, got none"),
-        (["--classes", "0"], "argument --classes: expected a whole number of at least 1, got '0'"),
+        (["--classes", "0"], "argument --classes: expected a whole number of at least 1, got 0"),
         (["--classes", "many"], "argument --classes: expected a whole number"),
         (["--memory", "8 apples"], "argument --memory: expected a number of bytes"),
         (["--imbalance", "nan"], "argument --imbalance: expected a number of at least 1"),
@@ -526,9 +526,10 @@ def test_on_a_terminal_it_asks_what_matters(monkeypatch: pytest.MonkeyPatch) -> 
     assert status == 0
     assert "xent.sigmoid_cross_entropy" in out
     assert "pos_weight" in out
+    assert "Given\n  • task: classification, classes: 2, signed: no, probabilities: no," in out
     said = [name for name, fact in KNOWLEDGE.items() if fact.question in asked]
     assert said == ["task", "classes", "signed", "probabilities", "imbalance"]
-    assert all(KNOWLEDGE[name].meaning in asked.replace("\n", " ") for name in said)
+    assert all(KNOWLEDGE[name].meaning in " ".join(asked.split()) for name in said)
 
 
 def test_a_task_may_be_chosen_by_number_and_mistakes_are_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -96,7 +97,7 @@ def run(namespace: argparse.Namespace) -> int:
 
 def show(choice: Choice, console: Console) -> None:
     """Prints a choice, in colour on a terminal."""
-    highlighter = Syntax("", "python", theme="ansi_dark", background_color="default")
+    highlighter = Syntax("", "python", theme="ansi_dark")
     for style, text in choice.lines(min(WIDTH, console.width)):
         line = highlighter.highlight(text) if style == "code" and console.is_terminal else Text(text, STYLES[style])
         line.rstrip()
@@ -173,19 +174,18 @@ def _arrays(path: Path) -> tuple[Any, Any]:
     Raises:
         ValueError: no .npz file, or one without either.
     """
-    problem = "a file that NumPy cannot read"
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file:
+            arrays = np.load(file, allow_pickle=False)
+            problem = "a single array"
             if isinstance(arrays, np.lib.npyio.NpzFile):
                 found = [arrays.get(name) for name in ("labels", "logits")]
-                problem = f"arrays {', '.join(arrays.files)}" if arrays.files else "no arrays"
                 if any(array is not None for array in found):
                     return found[0], found[1]
-            else:
-                problem = "a single array"
+                problem = f"arrays {', '.join(arrays.files)}" if arrays.files else "no arrays"
     except OSError as error:
         problem = error.strerror or str(error)
-    except (AttributeError, EOFError, ValueError, zipfile.BadZipFile, TypeError) as error:
-        problem += f" ({error})"
+    except (EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        problem = f"a file that NumPy cannot read ({error})"
     remedy = "Write it with numpy.savez(file, labels=labels, logits=logits)."
     raise ValueError(message("--file", "an .npz file with labels or logits", f"{path}: {problem}", remedy))

@@ -100,13 +100,17 @@ def choose(
 
 
 def decided(given: Facts, deduced: Deduced, ask: Ask = assume) -> Choice:
-    """The choice for facts that were given and deduced; `ask` is asked for others that matter."""
+    """The choice for facts that were given and deduced; `ask` is asked for others that matter.
+
+    Answers of a user count as given, those of `assume` as assumed.
+    """
     given_facts = given.known()
     found = Facts(**{**deduced.facts, **given_facts})
     answer, facts = decide(found, ask)
     leaf = LEAVES[answer]
     cost = leaf.cost(facts)
     needed = {name: value for name, value in facts.known().items() if name not in found.known()}
+    told, taken = ({}, needed) if ask is assume else (needed, {})
     return Choice(
         answer=answer,
         title=leaf.title,
@@ -118,7 +122,7 @@ def decided(given: Facts, deduced: Deduced, ask: Ask = assume) -> Choice:
         avoid=leaf.avoid,
         also=leaf.also,
         remarks=tuple(text for holds, text in REMARKS if holds(facts)),
-        facts=given_facts,
+        facts={**given_facts, **told},
         deduced=deduced.said,
-        assumed={**needed, **cost.assumed},
+        assumed={**taken, **cost.assumed},
     )

@@ -76,9 +76,8 @@ class Choice:
             yield Line("title", line)
         yield Line("text", "")
         yield from part("From your arrays", *self.deduced)
-        yield from part(
-            "Assumed", *([", ".join(in_words(*fact) for fact in self.assumed.items())] * bool(self.assumed))
-        )
+        yield from part("Given", *_together(self.facts))
+        yield from part("Assumed", *_together(self.assumed))
         yield from part("Why", *self.why, *self.remarks)
         yield Line("heading", "The call")
         yield from self._calls(self.calls, width)
@@ -103,3 +102,8 @@ class Choice:
 
     def __str__(self) -> str:
         return "\n".join(line.text.rstrip() for line in self.lines()).rstrip()
+
+
+def _together(facts: Mapping[str, Any]) -> list[str]:
+    """Facts as one item, or none."""
+    return [", ".join(in_words(*fact) for fact in facts.items())] if facts else []

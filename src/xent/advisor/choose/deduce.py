@@ -41,7 +41,7 @@ def deduce(labels: Any, logits: Any) -> Deduced:
     elif labels is not None:
         _of_labels(_numbers("labels", labels), scores, facts, said)
     elif scores is not None:
-        _of_columns(scores, scores.ndim - 1, facts, said)
+        _of_columns(scores, None, facts, said)
     if scores is not None:
         _of_scores(logits, scores, facts, said)
     return Deduced(facts, tuple(said))
@@ -67,12 +67,13 @@ def _of_lists(labels: Positives | TopK, scores: Numbers | None, facts: dict[str,
     facts |= {"exclusive": not several} | ({} if several else {"soft": True})
     said.append(f"labels are xent.{kind}: " + ("several classes may be right." if several else "distributions."))
     if scores is not None:
-        _of_columns(scores, scores.ndim - 1, facts, said)
+        _of_columns(scores, None, facts, said)
 
 
-def _of_columns(scores: Numbers, axis: int, facts: dict[str, Any], said: list[str]) -> None:
-    """Classes and rows from the shape of the logits."""
-    one = scores.ndim < 2
+def _of_columns(scores: Numbers, axis: int | None, facts: dict[str, Any], said: list[str]) -> None:
+    """Classes and rows from the shape of the logits; without an axis, the classes are last."""
+    one = axis is None and scores.ndim < 2
+    axis = scores.ndim - 1 if axis is None else axis
     facts["classes"] = 1 if one else scores.shape[axis]
     facts["rows"] = max(1, scores.size // facts["classes"])
     where = "one score a row" if one else f"{facts['classes']:,} classes along axis {axis}"
@@ -104,14 +105,14 @@ def _of_scores(logits: Any, scores: Numbers, facts: dict[str, Any], said: list[s
 def _of_labels(labels: Numbers, scores: Numbers | None, facts: dict[str, Any], said: list[str]) -> None:
     if labels.dtype.kind not in "biu" and not np.isfinite(labels.astype(np.float64)).all():
         raise value_error("labels", "finite numbers", "NaN or inf", "Drop these rows, or mark them with ignore_index.")
-    if labels.ndim > 1 and labels.shape[-1] == 1 and (scores is None or labels.ndim != scores.ndim):
+    if labels.ndim > 1 and labels.shape[-1] == 1:
         labels = labels[..., 0]
         said.append("labels have a last axis of length 1: drop it with labels[..., 0].")
-    if scores is not None and scores.ndim > 1 and labels.shape == scores.shape and scores.shape[-1] == 1:
-        labels, scores = labels[..., 0], scores[..., 0]
+        if scores is not None and scores.ndim > 1 and scores.shape[-1] == 1:
+            scores = scores[..., 0]
     axis = _class_axis(labels, scores)
     if scores is not None:
-        _of_columns(scores, scores.ndim - 1 if axis is None else axis, facts, said)
+        _of_columns(scores, axis, facts, said)
     dense = labels.ndim > 1 and (labels.shape == scores.shape if scores is not None else _is_matrix(labels))
     if dense:
         _of_matrix(labels, facts, said)
@@ -139,7 +140,7 @@ def _class_axis(labels: Numbers, scores: Numbers | None) -> int | None:
     if scores is None or labels.shape == scores.shape:
         return None
     shape: tuple[int, ...] = scores.shape
-    for axis in (len(shape) - 1, *range(1, len(shape) - 1)):
+    for axis in [len(shape) - 1, *range(1, len(shape) - 1)]:
         if axis >= 0 and labels.shape == shape[:axis] + shape[axis + 1 :]:
             return axis
     expected = f"the shape of the logits, {scores.shape}, with or without the class axis"

@@ -19,8 +19,8 @@ TASKS = {
     "distillation": "imitate a teacher's logits",
     "retrieval": "match queries and items, a model for each (two towers)",
     "embeddings": "learn vectors whose nearness is all that counts",
-    "scoring": "probabilities of single classes out of very many, without a softmax at prediction",
-    "regression": "predict a number; too high and too low do not cost the same",
+    "scoring": "probabilities of single classes, without a softmax over all",
+    "regression": "predict a number; too high costs not as much as too low",
 }
 FRAMEWORKS = {
     "numpy": "xent",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from textwrap import dedent
 
 from .cost import Cost
 from .facts import Facts
@@ -67,9 +68,10 @@ class Recipe:
 def recipe(
     purpose: str, *, xent: str, torch: str | Call, tensorflow: str | Call, keras: str | Call, optax: str | Call
 ) -> Recipe:
-    """A recipe from its calls in the order of `LIBRARIES`."""
+    """A recipe from its calls in the order of `LIBRARIES`; code may be indented like what surrounds it."""
     calls = (Call(c) if isinstance(c, str) else c for c in (xent, torch, tensorflow, keras, optax))
-    return Recipe(purpose, dict(zip(LIBRARIES, calls, strict=True)))
+    plain = (replace(c, code=dedent(c.code).strip()) if c.code else c for c in calls)
+    return Recipe(purpose, dict(zip(LIBRARIES, plain, strict=True)))
 
 
 def none(reason: str) -> Call:

@@ -17,7 +17,10 @@ _INDEX = recipe(
     "class indices",
     xent="xent.softmax_cross_entropy(logits, labels)",
     torch=Call("F.cross_entropy(logits, labels)", "torch.nn.CrossEntropyLoss()(logits, labels) is the same."),
-    tensorflow="tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))",
+    tensorflow="""
+        tf.reduce_mean(
+            tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
+    """,
     keras=Call(
         "keras.losses.SparseCategoricalCrossentropy(from_logits=True)(labels, logits)",
         "Without from_logits=True it takes probabilities.",
@@ -29,14 +32,16 @@ _SMOOTHED = recipe(
     xent="xent.softmax_cross_entropy(logits, labels, label_smoothing=0.1)",
     torch="F.cross_entropy(logits, labels, label_smoothing=0.1)",
     tensorflow=none("Smooth one-hot labels by hand, or use Keras'."),
-    keras=(
-        "keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1)(\n"
-        "    keras.ops.one_hot(labels, logits.shape[-1]), logits)"
-    ),
-    optax=(
-        "optax.softmax_cross_entropy(\n"
-        "    logits, optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), 0.1)).mean()"
-    ),
+    keras="""
+        keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1)(
+            keras.ops.one_hot(labels, logits.shape[-1]), logits)
+    """,
+    optax="""
+        optax.softmax_cross_entropy(
+            logits,
+            optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), 0.1)
+        ).mean()
+    """,
 )
 INDEX = Leaf(
     title="One class a row, class indices",
@@ -62,38 +67,52 @@ _ADJUSTED = recipe(
     "logit adjustment",
     xent="xent.softmax_cross_entropy(logits + log_prior, labels)",
     torch="F.cross_entropy(logits + log_prior, labels)",
-    tensorflow="tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(\n    labels, logits + log_prior))",
-    keras="keras.losses.SparseCategoricalCrossentropy(from_logits=True)(\n    labels, logits + log_prior)",
-    optax="optax.softmax_cross_entropy_with_integer_labels(logits + log_prior, labels).mean()",
+    tensorflow="""
+        tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(
+            labels, logits + log_prior))
+    """,
+    keras="""
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True)(
+            labels, logits + log_prior)
+    """,
+    optax="""
+        optax.softmax_cross_entropy_with_integer_labels(
+            logits + log_prior, labels).mean()
+    """,
 )
 CLASS_WEIGHTED = recipe(
     "class weights, in place of the prior",
     xent="xent.softmax_cross_entropy(logits, labels, class_weight=class_weight)",
     torch="F.cross_entropy(logits, labels, weight=class_weight)",
-    tensorflow=(
-        "tf.compat.v1.losses.sparse_softmax_cross_entropy(\n"
-        '    labels, logits, tf.gather(class_weight, labels), reduction="weighted_mean")'
-    ),
+    tensorflow="""
+        tf.compat.v1.losses.sparse_softmax_cross_entropy(
+            labels, logits, tf.gather(class_weight, labels),
+            reduction="weighted_mean")
+    """,
     keras=Call(
-        'keras.losses.SparseCategoricalCrossentropy(\n    from_logits=True, reduction="mean_with_sample_weight")(\n'
-        "    labels, logits, sample_weight=keras.ops.take(class_weight, labels))",
+        """
+            keras.losses.SparseCategoricalCrossentropy(
+                from_logits=True, reduction="mean_with_sample_weight")(
+                labels, logits, sample_weight=keras.ops.take(class_weight, labels))
+        """,
         "fit(class_weight=…) divides by the number of rows instead.",
     ),
-    optax=(
-        "(class_weight[labels]\n"
-        " * optax.softmax_cross_entropy_with_integer_labels(logits, labels)\n"
-        ").sum() / class_weight[labels].sum()"
-    ),
+    optax="""
+        (class_weight[labels]
+         * optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+        ).sum() / class_weight[labels].sum()
+    """,
 )
 _FOCAL = recipe(
     "focal loss, where most rows are easy",
     xent="xent.focal_cross_entropy(logits, labels, gamma=2.0)",
     torch=none("None over exclusive classes."),
     tensorflow=none("Use Keras'."),
-    keras=(
-        "keras.losses.CategoricalFocalCrossentropy(alpha=1.0, gamma=2.0, from_logits=True)(\n"
-        "    keras.ops.one_hot(labels, logits.shape[-1]), logits)"
-    ),
+    keras="""
+        keras.losses.CategoricalFocalCrossentropy(
+            alpha=1.0, gamma=2.0, from_logits=True)(
+            keras.ops.one_hot(labels, logits.shape[-1]), logits)
+    """,
     optax=none("None over exclusive classes; optax.sigmoid_focal_loss is for labels of yes or no."),
 )
 IMBALANCED = Leaf(
@@ -154,40 +173,49 @@ SOFT = Leaf(
 
 _TEMPERED = recipe(
     "a teacher's distribution at temperature T",
-    xent=("T**2 * xent.softmax_cross_entropy(\n    logits, xent.softmax(teacher_logits / T), temperature=T)"),
+    xent="""
+        T**2 * xent.softmax_cross_entropy(
+            logits, xent.softmax(teacher_logits / T), temperature=T)
+    """,
     torch="T**2 * F.cross_entropy(logits / T, F.softmax(teacher_logits / T, -1))",
-    tensorflow=(
-        "T**2 * tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(\n"
-        "    tf.nn.softmax(teacher_logits / T), logits / T))"
-    ),
-    keras=(
-        "T**2 * keras.losses.CategoricalCrossentropy(from_logits=True)(\n"
-        "    keras.ops.softmax(teacher_logits / T), logits / T)"
-    ),
-    optax="T**2 * optax.softmax_cross_entropy(logits / T, jax.nn.softmax(teacher_logits / T)).mean()",
+    tensorflow="""
+        T**2 * tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(
+            tf.nn.softmax(teacher_logits / T), logits / T))
+    """,
+    keras="""
+        T**2 * keras.losses.CategoricalCrossentropy(from_logits=True)(
+            keras.ops.softmax(teacher_logits / T), logits / T)
+    """,
+    optax="""
+        T**2 * optax.softmax_cross_entropy(
+            logits / T, jax.nn.softmax(teacher_logits / T)).mean()
+    """,
 )
 _DIVERGENCE = recipe(
     "the same gradient as a divergence, which is 0 at best",
-    xent=(
-        "T**2 * xent.kl_divergence(\n"
-        "    xent.log_softmax(logits / T), xent.log_softmax(teacher_logits / T),\n"
-        "    log_predictions=True, log_targets=True)"
-    ),
-    torch=(
-        "T**2 * F.kl_div(\n"
-        "    F.log_softmax(logits / T, -1), F.log_softmax(teacher_logits / T, -1),\n"
-        '    reduction="batchmean", log_target=True)'
-    ),
+    xent="""
+        T**2 * xent.kl_divergence(
+            xent.log_softmax(logits / T), xent.log_softmax(teacher_logits / T),
+            log_predictions=True, log_targets=True)
+    """,
+    torch="""
+        T**2 * F.kl_div(
+            F.log_softmax(logits / T, -1), F.log_softmax(teacher_logits / T, -1),
+            reduction="batchmean", log_target=True)
+    """,
     tensorflow=none("Use Keras'."),
     keras=Call(
-        "T**2 * keras.losses.KLDivergence()(\n"
-        "    keras.ops.softmax(teacher_logits / T), keras.ops.softmax(logits / T))",
+        """
+            T**2 * keras.losses.KLDivergence()(
+                keras.ops.softmax(teacher_logits / T), keras.ops.softmax(logits / T))
+        """,
         "It clips probabilities at 1e-7.",
     ),
-    optax=(
-        "T**2 * optax.kl_divergence_with_log_targets(\n"
-        "    jax.nn.log_softmax(logits / T), jax.nn.log_softmax(teacher_logits / T)).mean()"
-    ),
+    optax="""
+        T**2 * optax.losses.kl_divergence_with_log_targets(
+            jax.nn.log_softmax(logits / T), jax.nn.log_softmax(teacher_logits / T)
+        ).mean()
+    """,
 )
 DISTILLATION = Leaf(
     title="Distillation",
@@ -219,20 +247,28 @@ _SEGMENTED = recipe(
     "pixels",
     xent="xent.softmax_cross_entropy(logits, labels, axis=1, ignore_index=255)",
     torch="F.cross_entropy(logits, labels, ignore_index=255)",
-    tensorflow=(
-        "tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(\n"
-        "    tf.boolean_mask(labels, labels != 255),\n"
-        "    tf.boolean_mask(logits_nhwc, labels != 255)))"
-    ),
-    keras=("keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=255)(\n    labels, logits_nhwc)"),
-    optax=(
-        "optax.softmax_cross_entropy_with_integer_labels(\n"
-        "    logits_nhwc, jnp.where(labels == 255, 0, labels)).mean(where=labels != 255)"
-    ),
+    tensorflow="""
+        tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(
+            tf.boolean_mask(labels, labels != 255),
+            tf.boolean_mask(logits_nhwc, labels != 255)))
+    """,
+    keras="""
+        keras.losses.SparseCategoricalCrossentropy(
+            from_logits=True, ignore_class=255)(
+            labels, logits_nhwc)
+    """,
+    optax="""
+        optax.softmax_cross_entropy_with_integer_labels(
+            logits_nhwc, jnp.where(labels == 255, 0, labels)
+        ).mean(where=labels != 255)
+    """,
 )
 _SEGMENTED_WEIGHTED = recipe(
     "class weights, for small objects",
-    xent=("xent.softmax_cross_entropy(\n    logits, labels, axis=1, ignore_index=255, class_weight=class_weight)"),
+    xent="""
+        xent.softmax_cross_entropy(
+            logits, labels, axis=1, ignore_index=255, class_weight=class_weight)
+    """,
     torch="F.cross_entropy(logits, labels, ignore_index=255, weight=class_weight)",
     tensorflow=none("Weight the unreduced losses with tf.gather(class_weight, labels)."),
     keras=none("Pass sample_weight, 0 where the label is 255."),

@@ -50,17 +50,29 @@ _POSITIVE = recipe(
     "positives weighted",
     xent="xent.sigmoid_cross_entropy(logits, labels, pos_weight=pos_weight)",
     torch=Call(
-        "F.binary_cross_entropy_with_logits(\n    logits, labels, pos_weight=torch.as_tensor(pos_weight))",
+        """
+            F.binary_cross_entropy_with_logits(
+                logits, labels, pos_weight=torch.as_tensor(pos_weight))
+        """,
         "pos_weight is a tensor.",
     ),
-    tensorflow="tf.reduce_mean(tf.nn.weighted_cross_entropy_with_logits(labels, logits, pos_weight))",
+    tensorflow="""
+        tf.reduce_mean(
+            tf.nn.weighted_cross_entropy_with_logits(labels, logits, pos_weight))
+    """,
     keras=Call(
-        "keras.ops.mean((1 + (pos_weight - 1) * labels) * keras.losses.binary_crossentropy(\n"
-        "    labels[..., None], logits[..., None], from_logits=True))",
+        """
+            keras.ops.mean(
+                (1 + (pos_weight - 1) * labels) * keras.losses.binary_crossentropy(
+                    labels[..., None], logits[..., None], from_logits=True))
+        """,
         "For labels of 0 and 1; Keras has no pos_weight.",
     ),
     optax=Call(
-        "((1 + (pos_weight - 1) * labels)\n * optax.sigmoid_binary_cross_entropy(logits, labels)).mean()",
+        """
+            ((1 + (pos_weight - 1) * labels)
+             * optax.sigmoid_binary_cross_entropy(logits, labels)).mean()
+        """,
         "For labels of 0 and 1; Optax has no pos_weight.",
     ),
 )
@@ -69,10 +81,11 @@ _FOCAL = recipe(
     xent="xent.sigmoid_focal_cross_entropy(logits, labels, alpha=0.25, gamma=2.0)",
     torch=none("torchvision.ops.sigmoid_focal_loss has it."),
     tensorflow=none("Use Keras'."),
-    keras=(
-        "keras.losses.BinaryFocalCrossentropy(\n"
-        "    apply_class_balancing=True, alpha=0.25, gamma=2.0, from_logits=True)(labels, logits)"
-    ),
+    keras="""
+        keras.losses.BinaryFocalCrossentropy(
+            apply_class_balancing=True, alpha=0.25, gamma=2.0, from_logits=True)(
+            labels, logits)
+    """,
     optax="optax.sigmoid_focal_loss(logits, labels, alpha=0.25, gamma=2.0).mean()",
 )
 _RARE = (
@@ -173,13 +186,17 @@ _EXTREME = recipe(
     xent="xent.linear_sigmoid_cross_entropy(inputs, weight, xent.Positives(positives))",
     torch=Call("F.binary_cross_entropy_with_logits(inputs @ weight.T, multi_hot)", _STORED),
     tensorflow=Call(
-        "tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(\n"
-        "    multi_hot, tf.matmul(inputs, weight, transpose_b=True)))",
+        """
+            tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(
+                multi_hot, tf.matmul(inputs, weight, transpose_b=True)))
+        """,
         _STORED,
     ),
     keras=Call(
-        "keras.losses.BinaryCrossentropy(from_logits=True)(\n"
-        "    multi_hot, keras.ops.matmul(inputs, keras.ops.transpose(weight)))",
+        """
+            keras.losses.BinaryCrossentropy(from_logits=True)(
+                multi_hot, keras.ops.matmul(inputs, keras.ops.transpose(weight)))
+        """,
         _STORED,
     ),
     optax=Call("optax.sigmoid_binary_cross_entropy(inputs @ weight.T, multi_hot).mean()", _STORED),

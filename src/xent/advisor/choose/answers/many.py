@@ -15,22 +15,32 @@ _LINEAR = recipe(
     "the output layer fused with the loss",
     xent="xent.linear_softmax_cross_entropy(inputs, weight, labels, bias=bias)",
     torch=Call(
-        "F.linear_cross_entropy(\n    inputs, weight, labels, linear_bias=bias,\n"
-        "    options=torch.nn.LinearCrossEntropyOptions())",
+        """
+            F.linear_cross_entropy(
+                inputs, weight, labels, linear_bias=bias,
+                options=torch.nn.LinearCrossEntropyOptions())
+        """,
         "In chunks only with options; torch 2.13.",
     ),
     tensorflow=Call(
-        "tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(\n"
-        "    labels, tf.matmul(inputs, weight, transpose_b=True) + bias))",
+        """
+            tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(
+                labels, tf.matmul(inputs, weight, transpose_b=True) + bias))
+        """,
         _STORED,
     ),
     keras=Call(
-        "keras.losses.SparseCategoricalCrossentropy(from_logits=True)(\n"
-        "    labels, keras.ops.matmul(inputs, keras.ops.transpose(weight)) + bias)",
+        """
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True)(
+                labels, keras.ops.matmul(inputs, keras.ops.transpose(weight)) + bias)
+        """,
         _STORED,
     ),
     optax=Call(
-        "optax.softmax_cross_entropy_with_integer_labels(inputs @ weight.T + bias, labels).mean()",
+        """
+            optax.softmax_cross_entropy_with_integer_labels(
+                inputs @ weight.T + bias, labels).mean()
+        """,
         _STORED,
     ),
 )
@@ -58,16 +68,23 @@ LINEAR = Leaf(
 
 _TOP = recipe(
     "the k best classes of each label",
-    xent="xent.linear_softmax_cross_entropy(inputs, weight, xent.TopK(top_classes, top_masses))",
+    xent="""
+        xent.linear_softmax_cross_entropy(
+            inputs, weight, xent.TopK(top_classes, top_masses))
+    """,
     torch=Call("F.cross_entropy(inputs @ weight.T, labels)", _STORED + " " + _NO_LISTS),
     tensorflow=Call(
-        "tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(\n"
-        "    labels, tf.matmul(inputs, weight, transpose_b=True)))",
+        """
+            tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(
+                labels, tf.matmul(inputs, weight, transpose_b=True)))
+        """,
         _STORED + " " + _NO_LISTS,
     ),
     keras=Call(
-        "keras.losses.CategoricalCrossentropy(from_logits=True)(\n"
-        "    labels, keras.ops.matmul(inputs, keras.ops.transpose(weight)))",
+        """
+            keras.losses.CategoricalCrossentropy(from_logits=True)(
+                labels, keras.ops.matmul(inputs, keras.ops.transpose(weight)))
+        """,
         _STORED + " " + _NO_LISTS,
     ),
     optax=Call("optax.softmax_cross_entropy(inputs @ weight.T, labels).mean()", _STORED + " " + _NO_LISTS),
@@ -97,13 +114,16 @@ SOFT_LARGE = Leaf(
 
 _SAMPLED = recipe(
     "softmax over a sample",
-    xent="xent.sampled_softmax_loss(inputs, weight, labels, bias=bias, candidates=candidates)",
+    xent="""
+        xent.sampled_softmax_loss(
+            inputs, weight, labels, bias=bias, candidates=candidates)
+    """,
     torch=none(_NO_SAMPLED + " nn.AdaptiveLogSoftmaxWithLoss is another model."),
-    tensorflow=(
-        "tf.reduce_mean(tf.nn.sampled_softmax_loss(\n"
-        "    weight, bias, labels[:, None], inputs, num_sampled=1024,\n"
-        "    num_classes=weight.shape[0], sampled_values=candidates))"
-    ),
+    tensorflow="""
+        tf.reduce_mean(tf.nn.sampled_softmax_loss(
+            weight, bias, labels[:, None], inputs, num_sampled=len(candidates[0]),
+            num_classes=weight.shape[0], sampled_values=candidates))
+    """,
     keras=none(_NO_SAMPLED),
     optax=none(_NO_SAMPLED),
 )
@@ -143,11 +163,11 @@ _NCE = recipe(
     "noise-contrastive estimation",
     xent="xent.nce_loss(inputs, weight, labels, bias=bias, candidates=candidates)",
     torch=none(_NO_SAMPLED),
-    tensorflow=(
-        "tf.reduce_mean(tf.nn.nce_loss(\n"
-        "    weight, bias, labels[:, None], inputs, num_sampled=1024,\n"
-        "    num_classes=weight.shape[0], sampled_values=candidates))"
-    ),
+    tensorflow="""
+        tf.reduce_mean(tf.nn.nce_loss(
+            weight, bias, labels[:, None], inputs, num_sampled=len(candidates[0]),
+            num_classes=weight.shape[0], sampled_values=candidates))
+    """,
     keras=none(_NO_SAMPLED),
     optax=none(_NO_SAMPLED),
 )
@@ -175,7 +195,10 @@ EMBEDDINGS = Leaf(
     arrays=_MANY,
     recipe=recipe(
         "negative sampling",
-        xent="xent.negative_sampling_loss(inputs, weight, labels, bias=bias, candidates=candidates)",
+        xent="""
+            xent.negative_sampling_loss(
+                inputs, weight, labels, bias=bias, candidates=candidates)
+        """,
         torch=none(_NO_SAMPLED),
         tensorflow=none("tf.nn.nce_loss has the log-q correction, which this loss leaves out."),
         keras=none(_NO_SAMPLED),
@@ -205,21 +228,24 @@ RETRIEVAL = Leaf(
     recipe=recipe(
         "the other queries' items as negatives",
         xent="xent.in_batch_softmax_loss(queries, items, log_q=log_q, temperature=0.05)",
-        torch="F.cross_entropy(queries @ items.T / 0.05 - log_q, torch.arange(len(queries)))",
-        tensorflow=(
-            "tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(\n"
-            "    tf.range(queries.shape[0]),\n"
-            "    tf.matmul(queries, items, transpose_b=True) / 0.05 - log_q))"
-        ),
-        keras=(
-            "keras.losses.SparseCategoricalCrossentropy(from_logits=True)(\n"
-            "    keras.ops.arange(queries.shape[0]),\n"
-            "    keras.ops.matmul(queries, keras.ops.transpose(items)) / 0.05 - log_q)"
-        ),
-        optax=(
-            "optax.softmax_cross_entropy_with_integer_labels(\n"
-            "    queries @ items.T / 0.05 - log_q, jnp.arange(len(queries))).mean()"
-        ),
+        torch="""
+            F.cross_entropy(
+                queries @ items.T / 0.05 - log_q, torch.arange(len(queries)))
+        """,
+        tensorflow="""
+            tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(
+                tf.range(queries.shape[0]),
+                tf.matmul(queries, items, transpose_b=True) / 0.05 - log_q))
+        """,
+        keras="""
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True)(
+                keras.ops.arange(queries.shape[0]),
+                keras.ops.matmul(queries, keras.ops.transpose(items)) / 0.05 - log_q)
+        """,
+        optax="""
+            optax.softmax_cross_entropy_with_integer_labels(
+                queries @ items.T / 0.05 - log_q, jnp.arange(len(queries))).mean()
+        """,
     ),
     why=(
         "The batch's other items are the sample, and cost nothing more than a product of N × N.",
@@ -240,24 +266,28 @@ _SHIFTED = recipe(
     "the next token",
     xent="xent.softmax_cross_entropy(logits[:, :-1], tokens[:, 1:], ignore_index=-100)",
     torch=Call("F.cross_entropy(logits[:, :-1].flatten(0, 1), tokens[:, 1:].flatten())", "-100 is its default."),
-    tensorflow=(
-        "tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(\n"
-        "    tf.boolean_mask(tokens[:, 1:], tokens[:, 1:] != -100),\n"
-        "    tf.boolean_mask(logits[:, :-1], tokens[:, 1:] != -100)))"
-    ),
-    keras=(
-        "keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=-100)(\n"
-        "    tokens[:, 1:], logits[:, :-1])"
-    ),
-    optax=(
-        "optax.softmax_cross_entropy_with_integer_labels(\n"
-        "    logits[:, :-1], jnp.maximum(tokens[:, 1:], 0)\n"
-        ").mean(where=tokens[:, 1:] != -100)"
-    ),
+    tensorflow="""
+        tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(
+            tf.boolean_mask(tokens[:, 1:], tokens[:, 1:] != -100),
+            tf.boolean_mask(logits[:, :-1], tokens[:, 1:] != -100)))
+    """,
+    keras="""
+        keras.losses.SparseCategoricalCrossentropy(
+            from_logits=True, ignore_class=-100)(
+            tokens[:, 1:], logits[:, :-1])
+    """,
+    optax="""
+        optax.softmax_cross_entropy_with_integer_labels(
+            logits[:, :-1], jnp.maximum(tokens[:, 1:], 0)
+        ).mean(where=tokens[:, 1:] != -100)
+    """,
 )
 _Z_LOSS = recipe(
     "a z-loss, which keeps logits from drifting in half precision",
-    xent="xent.softmax_cross_entropy(\n    logits[:, :-1], tokens[:, 1:], ignore_index=-100, z_loss=1e-4)",
+    xent="""
+        xent.softmax_cross_entropy(
+            logits[:, :-1], tokens[:, 1:], ignore_index=-100, z_loss=1e-4)
+    """,
     torch=none("Add 1e-4 * logits.logsumexp(-1)**2 of the kept rows."),
     tensorflow=none("Add it by hand."),
     keras=none("Add it by hand."),
@@ -287,29 +317,42 @@ LANGUAGE_MODEL = Leaf(
 )
 _LINEAR_SHIFTED = recipe(
     "the next token, the output layer fused with the loss",
-    xent=("xent.linear_softmax_cross_entropy(\n    hidden[:, :-1], weight, tokens[:, 1:], ignore_index=-100)"),
+    xent="""
+        xent.linear_softmax_cross_entropy(
+            hidden[:, :-1], weight, tokens[:, 1:], ignore_index=-100)
+    """,
     torch=Call(
-        "F.linear_cross_entropy(\n"
-        "    hidden[:, :-1].flatten(0, 1), weight, tokens[:, 1:].flatten(), ignore_index=-100,\n"
-        "    options=torch.nn.LinearCrossEntropyOptions())",
+        """
+            F.linear_cross_entropy(
+                hidden[:, :-1].flatten(0, 1), weight, tokens[:, 1:].flatten(),
+                ignore_index=-100, options=torch.nn.LinearCrossEntropyOptions())
+        """,
         "In chunks only with options; torch 2.13.",
     ),
     tensorflow=Call(
-        "tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(\n"
-        "    tf.boolean_mask(tokens[:, 1:], tokens[:, 1:] != -100),\n"
-        "    tf.matmul(tf.boolean_mask(hidden[:, :-1], tokens[:, 1:] != -100),\n"
-        "              weight, transpose_b=True)))",
+        """
+            tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(
+                tf.boolean_mask(tokens[:, 1:], tokens[:, 1:] != -100),
+                tf.matmul(tf.boolean_mask(hidden[:, :-1], tokens[:, 1:] != -100),
+                          weight, transpose_b=True)))
+        """,
         _STORED,
     ),
     keras=Call(
-        "keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=-100)(\n"
-        "    tokens[:, 1:], keras.ops.matmul(hidden[:, :-1], keras.ops.transpose(weight)))",
+        """
+            keras.losses.SparseCategoricalCrossentropy(
+                from_logits=True, ignore_class=-100)(
+                tokens[:, 1:],
+                keras.ops.matmul(hidden[:, :-1], keras.ops.transpose(weight)))
+        """,
         _STORED,
     ),
     optax=Call(
-        "optax.softmax_cross_entropy_with_integer_labels(\n"
-        "    hidden[:, :-1] @ weight.T, jnp.maximum(tokens[:, 1:], 0)\n"
-        ").mean(where=tokens[:, 1:] != -100)",
+        """
+            optax.softmax_cross_entropy_with_integer_labels(
+                hidden[:, :-1] @ weight.T, jnp.maximum(tokens[:, 1:], 0)
+            ).mean(where=tokens[:, 1:] != -100)
+        """,
         _STORED,
     ),
 )

@@ -19,7 +19,13 @@ REGRESSION = Leaf(
         xent="xent.pinball_loss(pred, target, over=1.0, under=10.0)",
         torch=Call("torch.maximum(1.0 * (pred - target), 10.0 * (target - pred)).mean()", _BY_HAND),
         tensorflow=Call("tf.reduce_mean(tf.maximum(1.0 * (pred - target), 10.0 * (target - pred)))", _BY_HAND),
-        keras=Call("keras.ops.mean(keras.ops.maximum(\n    1.0 * (pred - target), 10.0 * (target - pred)))", _BY_HAND),
+        keras=Call(
+            """
+                keras.ops.mean(keras.ops.maximum(
+                    1.0 * (pred - target), 10.0 * (target - pred)))
+            """,
+            _BY_HAND,
+        ),
         optax=Call("jnp.maximum(1.0 * (pred - target), 10.0 * (target - pred)).mean()", _BY_HAND),
     ),
     also=(
