@@ -184,6 +184,48 @@ def test_an_answer_is_complete(name: str) -> None:
     assert len({(recipe.purpose) for recipe in recipes}) == len(recipes)
 
 
+INLINE = re.compile(r"xent\.[\w.]+\((?:[^()]|\([^()]*\))*\)(?:\.\w+\([^()]*\))?|log\(counts / counts\.sum\(\)\)")
+
+
+def test_code_in_the_text_of_an_answer_runs() -> None:
+    names = {
+        "xent": xent,
+        "log": np.log,
+        "C": 5000,
+        "counts": np.arange(1, 21),
+        "labels": np.array([3, 1, 4999]),
+        "logits": np.zeros((2, 9), F32),
+        "positives": np.array([[0, 3], [5, -1]]),
+        "classes": np.array([[1, 2]]),
+        "masses": np.array([[0.5, 0.5]]),
+    }
+    texts = [text for leaf in LEAVES.values() for text in (*leaf.why, *(a.because for a in leaf.avoid))]
+    texts += [array.meaning for leaf in LEAVES.values() for array in leaf.arrays.values()]
+    found = {code for text in texts for code in INLINE.findall(text)}
+    assert len(found) >= 5
+    for code in found:
+        assert eval(code, dict(names)) is not None
+    for name in {name for text in texts for name in re.findall(r"\bxent\.(\w+)", text)}:
+        assert hasattr(xent, name), name
+
+
+PAGES = Path(__file__).resolve().parent.parent / "docs"
+
+
+def test_the_pages_name_what_there_is_and_hold_the_same_code() -> None:
+    pages = [(PAGES / name).read_text(encoding="utf-8") for name in ("which-loss.md", "zh/which-loss.md")]
+    assert all(hasattr(xent, name) for page in pages for name in re.findall(r"`xent\.(\w+)", page))
+    code = [re.sub(r"  # .*", "", "".join(re.findall(r"^```python\n(.*?)^```", page, re.M | re.S))) for page in pages]
+    assert code[0] == code[1]
+    assert code[0].count("assert") > 15
+    named = [set(re.findall(r"`(xent\.\w+)", page)) for page in pages]
+    assert named[0] == named[1]
+    table = pages[0].split("```")[0]
+    assert {f"xent.{leaf.loss}" for name, leaf in LEAVES.items() if name not in ("embeddings", "scoring")} <= set(
+        re.findall(r"`(xent\.\w+)", table)
+    )
+
+
 # Facts, the answer to them, and the facts that are asked for beyond them.
 DECISIONS: list[tuple[dict[str, Any], str, str]] = [
     ({"classes": 10}, "index", "task probabilities exclusive soft imbalance"),

@@ -50,7 +50,7 @@ def _counted(needed: tuple[str, ...], count: Callable[[Sizes], Cost], facts: Fac
 
 def _time(traffic: int) -> str:
     return (
-        f"The loss moves {size(traffic)}: at least {traffic / 1e9:.3g} / B seconds "
+        f"Logits and gradient move {size(traffic)}: at least {traffic / 1e9:.3g} / B seconds "
         "where memory has a bandwidth of B GB/s."
     )
 

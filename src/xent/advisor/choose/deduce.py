@@ -87,11 +87,10 @@ def _of_scores(logits: Any, scores: Numbers, facts: dict[str, Any], said: list[s
         facts["dtype"] = dtype
     axis = 1 if facts.get("task") == "segmentation" and scores.shape[-1] != facts["classes"] else -1
     some = scores[:ENOUGH_ROWS].astype(np.float64)
-    inside = bool((some >= 0).all() and (some <= 1).all() and some.any())
-    if not inside:
+    if not (some.any() and (some >= 0).all() and (some <= 1).all()):
         return
-    if scores.ndim > 1 and facts.get("exclusive") is not False:
-        if bool((np.abs(some.sum(axis) - 1) < SLACK).all()) and facts["classes"] > 1:
+    if facts["classes"] > 1 and facts.get("exclusive") is not False:
+        if bool((np.abs(some.sum(axis) - 1) < SLACK).all()):
             facts["probabilities"] = True
             said.append("logits lie in [0, 1] and sum to 1: these are probabilities; pass the scores before softmax.")
     elif facts.get("task") != "regression" and len(np.unique(some)) > 1:
@@ -139,9 +138,9 @@ def _class_axis(labels: Numbers, scores: Numbers | None) -> int | None:
     """The axis of the logits that the labels have not; None where there is none."""
     if scores is None or labels.shape == scores.shape:
         return None
-    shape: tuple[int, ...] = scores.shape
-    for axis in [len(shape) - 1, *range(1, len(shape) - 1)]:
-        if axis >= 0 and labels.shape == shape[:axis] + shape[axis + 1 :]:
+    last, axis = scores.ndim - 1, 0
+    for axis in (last, *range(1, last)):
+        if last >= 0 and labels.shape == scores.shape[:axis] + scores.shape[axis + 1 :]:
             return axis
     expected = f"the shape of the logits, {scores.shape}, with or without the class axis"
     raise value_error("labels", expected, f"shape {labels.shape}", "Pass labels and logits of the same rows.")

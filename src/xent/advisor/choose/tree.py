@@ -135,8 +135,8 @@ REMARKS: tuple[tuple[Callable[[Facts], bool], str], ...] = (
     ),
     (
         lambda facts: facts.dtype in ("float16", "bfloat16"),
-        "Half precision: xent accumulates in float32 and returns a float32 loss; the other libraries round it to the "
-        "logits' dtype.",
+        "Half precision: xent accumulates in float32 and returns a float32 loss; PyTorch, TensorFlow and Optax round "
+        "it to the logits' dtype.",
     ),
     (
         lambda facts: (facts.rows or 0) * (facts.classes or 0) > 2**31,

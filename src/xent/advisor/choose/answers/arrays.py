@@ -21,7 +21,7 @@ TOP_CLASSES = Array("top_classes", ("N", "k"), "the k most probable classes of e
 TOP_MASSES = Array("top_masses", ("N", "k"), "their probabilities")
 POSITIVES = Array("positives", ("N", "k"), "the classes that are right, filled up with -1")
 CANDIDATES = Array(
-    "candidates", ("3 arrays",), "ids and expected counts: xent.samplers.LogUniform(C, 1024).sample(labels)"
+    "candidates", (), "the sample: xent.samplers.LogUniform(range_max=C, num_sampled=1024).sample(labels)"
 )
 HIDDEN = Array("scores", ("B", "T", "D"), "the input of the output layer at each token")
 TOKENS = Array("tokens", ("B", "T"), "the text, -100 where there is padding")

@@ -321,6 +321,7 @@ PROBABILITIES = Leaf(
     recipe=_FROM_PROBS,
     why=(
         "A probability of 0 gives a finite loss, and a gradient by which it can recover.",
+        "It takes distributions as labels, too: floats of the shape of the probabilities.",
         "If the model is yours, remove its softmax and use xent.softmax_cross_entropy: a float32 probability near 1 "
         "has lost the digits that the loss needs.",
     ),

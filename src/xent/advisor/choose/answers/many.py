@@ -134,7 +134,9 @@ _MANY = {
     "labels": arrays.INDICES,
     "candidates": arrays.CANDIDATES,
 }
-_COMPARE = Avoid("its value as a measure", "it estimates no loss: evaluate with xent.linear_softmax_cross_entropy")
+_COMPARE = Avoid(
+    "its value as a measure", "it does not estimate the full loss; evaluate with xent.linear_softmax_cross_entropy"
+)
 _UNIFORM = Avoid(
     "a uniform sampler where frequencies differ", "it needs the largest sample; take LogUniform or Unigram"
 )
@@ -208,7 +210,7 @@ EMBEDDINGS = Leaf(
     why=(
         "The simplest of the sampled losses; where only nearness counts it is enough (word2vec, Mikolov et al. 2013, "
         "arXiv:1310.4546).",
-        "xent.samplers.Unigram(counts, 5, distortion=0.75) is word2vec's noise.",
+        "word2vec's noise is xent.samplers.Unigram(counts, num_sampled=5, distortion=0.75).",
     ),
     avoid=(
         Avoid("its logits as probabilities", "they estimate log(p/q) up to a constant; take sampled softmax for those"),
