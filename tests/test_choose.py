@@ -329,6 +329,7 @@ SAMPLES: dict[str, tuple[Any, Any, str, dict[str, Any], str]] = {
     "several, alone": (MULTI.astype(int), None, "multi-label", {"classes": 7}, "several may be right"),
     "yes or no": (YES, LOGITS[:, 0], "binary", {"classes": 1}, "a yes or no"),
     "yes or no, columns": (YES[:, None], LOGITS[:, :1], "binary", {"classes": 1}, "a yes or no"),
+    "yes or no, a column of logits": (YES, LOGITS[:, :1], "binary", {"classes": 1}, "one score a row; drop it"),
     "booleans": (YES.astype(bool), None, "binary", {}, "a yes or no"),
     "rare yes": (np.arange(1000) < 2, None, "binary-imbalanced", {}, "imbalance 499:1"),
     "fractions of yes": (YES * 0.5 + 0.2, LOGITS[:, 0], "binary", {}, "soft yes or no"),
@@ -370,6 +371,14 @@ def test_a_fact_that_is_given_counts_more_than_an_array() -> None:
     assert xent.choose(INDEX, task="distillation").answer == "distillation"
 
 
+def test_logits_that_are_no_probabilities_are_not_taken_for_some() -> None:
+    assert "probabilities" not in xent.choose(INDEX, LOGITS).assumed
+    assert "probabilities" in xent.choose(INDEX, 0 * LOGITS).assumed  # of zeros nobody knows
+    assert xent.choose(INDEX, RNG.random(LOGITS.shape)).answer == "index"
+    images = softmaxed(RNG, (2, 8, 9, 9))
+    assert xent.choose(PIXELS, np.moveaxis(images, -1, 1)[..., :9], task="classification").answer == "probabilities"
+
+
 def test_half_precision_is_read_off_the_array() -> None:
     choice = xent.choose(torch.from_numpy(INDEX), torch.from_numpy(LOGITS).bfloat16())
     assert choice.cost.memory == 2 * 40 * 7 * 2
@@ -384,6 +393,7 @@ def test_half_precision_is_read_off_the_array() -> None:
         ({"classes": True}, ValueError, "classes: expected a whole number"),
         ({"task": "chess"}, ValueError, "task: expected one of classification, .*, got 'chess'"),
         ({"exclusive": "perhaps"}, TypeError, "exclusive: expected yes or no, got 'perhaps'"),
+        ({"signed": True, "classes": 5}, ValueError, "classes: expected 1 or 2 for labels of -1 and 1, got 5"),
         ({"imbalance": 0.5}, ValueError, "imbalance: expected a number of at least 1, got 0.5"),
         ({"imbalance": "often"}, ValueError, "imbalance: expected a number of at least 1"),
         ({"memory": "much"}, ValueError, "memory: expected a number of bytes, as 8GB or 500MiB, got 'much'"),
@@ -532,6 +542,7 @@ def test_bad_files_are_one_line_and_status_2(tmp_path: Path) -> None:
         ([], "facts: expected at least one option, got none"),
         (["--classes", "0"], "argument --classes: expected a whole number of at least 1, got 0"),
         (["--classes", "many"], "argument --classes: expected a whole number"),
+        (["--labels", "signed", "--classes", "5"], "classes: expected 1 or 2 for labels of -1 and 1"),
         (["--memory", "8 apples"], "argument --memory: expected a number of bytes"),
         (["--imbalance", "nan"], "argument --imbalance: expected a number of at least 1"),
         (["--task", "chess"], "argument --task: expected one of classification"),

@@ -6,6 +6,7 @@ counts what an answer takes, `choice` is how it is given.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from ...errors import value_error
@@ -103,14 +104,20 @@ def decided(given: Facts, deduced: Deduced, ask: Ask = assume) -> Choice:
     """The choice for facts that were given and deduced; `ask` is asked for others that matter.
 
     Answers of a user count as given, those of `assume` as assumed.
+
+    Raises:
+        ValueError: facts that cannot both hold.
     """
-    given_facts = given.known()
-    found = Facts(**{**deduced.facts, **given_facts})
-    answer, facts = decide(found, ask)
+    found = Facts(**{**deduced.facts, **given.known()})
+    if found.signed and (found.classes or 1) > 2:
+        remedy = "Drop one of the two; for several signed labels a row each counts as one of its own."
+        raise value_error("classes", "1 or 2 for labels of -1 and 1", str(found.classes), remedy)
+    answer, decisive = decide(found, ask)
     leaf = LEAVES[answer]
-    cost = leaf.cost(facts)
-    needed = {name: value for name, value in facts.known().items() if name not in found.known()}
-    told, taken = ({}, needed) if ask is assume else (needed, {})
+    sizes = {name: assume(name, decisive) for name in leaf.cost.needs if getattr(decisive, name) is None}
+    facts = replace(decisive, **sizes)
+    answered = {name: value for name, value in decisive.known().items() if name not in found.known()}
+    told, taken = ({}, answered) if ask is assume else (answered, {})
     return Choice(
         answer=answer,
         title=leaf.title,
@@ -118,11 +125,11 @@ def decided(given: Facts, deduced: Deduced, ask: Ask = assume) -> Choice:
         calls=leaf.recipe.calls,
         arrays=leaf.arrays,
         why=leaf.why,
-        cost=cost,
+        cost=leaf.cost(facts),
         avoid=leaf.avoid,
         also=leaf.also,
         remarks=tuple(text for holds, text in REMARKS if holds(facts)),
-        facts={**given_facts, **told},
+        facts={**given.known(), **told},
         deduced=deduced.said,
-        assumed={**taken, **cost.assumed},
+        assumed={**taken, **sizes},
     )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from typing import Any
 
 from ...plan import linear_blocks
-from .facts import DTYPES, KNOWLEDGE, Facts, size
+from .facts import DTYPES, Facts, size
 
 # A sampled loss draws this many classes where nothing else is said.
 SAMPLED = 1024
@@ -23,7 +23,6 @@ class Cost:
         traffic: bytes of logits and gradient that xent's kernel reads and writes.
         multiplications: of the products of the output layer, forward and backward; 0 where it is not part of the loss.
         lines: the same in words, with the formulas.
-        assumed: sizes that nobody gave.
     """
 
     memory: int
@@ -31,21 +30,29 @@ class Cost:
     traffic: int
     multiplications: int
     lines: tuple[str, ...]
-    assumed: Mapping[str, object]
 
 
-Sizes = dict[str, int]
+Sizes = dict[str, Any]
 SIZES = {"rows": "N = {:,} rows", "classes": "C = {:,} classes", "width": "D = {:,}", "dtype": "{}"}
 
 
-def _counted(needed: tuple[str, ...], count: Callable[[Sizes], Cost], facts: Facts) -> Cost:
-    """A cost of facts, with those that are needed and not known assumed."""
-    missing = {name: KNOWLEDGE[name].assumed(facts) for name in (*needed, "dtype") if getattr(facts, name) is None}
-    known = {**missing, **facts.known()}
-    counted = count({name: known[name] for name in needed} | {"bytes": DTYPES[known["dtype"]]})
-    head = ", ".join(SIZES[name].format(known[name]) for name in (*needed, "dtype"))
-    lines = (f"For {head}:", *counted.lines, _time(counted.traffic))
-    return replace(counted, lines=lines, assumed=missing)
+@dataclass(frozen=True)
+class Costing:
+    """How a loss is costed.
+
+    Attributes:
+        needs: the facts that it needs, all known.
+        count: the cost at these sizes.
+    """
+
+    needs: tuple[str, ...]
+    count: Callable[[Sizes], Cost]
+
+    def __call__(self, facts: Facts) -> Cost:
+        sizes = {name: getattr(facts, name) for name in self.needs}
+        head = ", ".join(SIZES[name].format(value) for name, value in sizes.items())
+        counted = self.count(sizes | {"bytes": DTYPES[sizes["dtype"]]})
+        return replace(counted, lines=(f"For {head}:", *counted.lines, _time(counted.traffic)))
 
 
 def _time(traffic: int) -> str:
@@ -68,7 +75,6 @@ def _stored(formula: str, elements: int, number_bytes: int, products: int = 0) -
             f"Where the library keeps the log-probabilities, too: 3 × {size(logits)} = {size(3 * logits)}.",
             f"The logits are read once and the gradient is written once; {size(elements, '')} exponentials.",
         ),
-        {},
     )
 
 
@@ -110,7 +116,6 @@ def _linear(s: Sizes) -> Cost:
             f"Stored, with log-probabilities and gradient: 3·N·C·bytes = {size(3 * stored)}.",
             f"{passes} products of N·D·C multiplications: {size(products, '')}; with stored logits 3.",
         ),
-        {},
     )
 
 
@@ -129,13 +134,12 @@ def _sampled(s: Sizes) -> Cost:
             f"Three products of N·(S+1)·D multiplications: {size(products, '')}, however many classes there are.",
             "With sparse_gradient=True the gradient holds only the lines of the weight that were used.",
         ),
-        {},
     )
 
 
-matrix = partial(_counted, ("rows", "classes"), _matrix)
-distributions = partial(_counted, ("rows", "classes"), _distributions)
-column = partial(_counted, ("rows",), _column)
-square = partial(_counted, ("rows", "width"), _square)
-linear = partial(_counted, ("rows", "classes", "width"), _linear)
-sampled = partial(_counted, ("rows", "classes", "width"), _sampled)
+matrix = Costing(("rows", "classes", "dtype"), _matrix)
+distributions = Costing(("rows", "classes", "dtype"), _distributions)
+column = Costing(("rows", "dtype"), _column)
+square = Costing(("rows", "width", "dtype"), _square)
+linear = Costing(("rows", "classes", "width", "dtype"), _linear)
+sampled = Costing(("rows", "classes", "width", "dtype"), _sampled)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,8 @@ from .facts import DTYPES
 Numbers = NDArray[Any]
 # Of logits, which may be large, so many rows tell whether they are probabilities.
 ENOUGH_ROWS = 4096
+# An imbalance that is mentioned.
+WORTH_SAYING = 10.0
 # How far the sum of probabilities may be from 1.
 SLACK = 1e-3
 
@@ -35,15 +38,16 @@ def deduce(labels: Any, logits: Any) -> Deduced:
     """
     facts: dict[str, Any] = {}
     said: list[str] = []
+    axis = -1
     scores = None if logits is None else _numbers("logits", logits)
     if isinstance(labels, Positives | TopK):
         _of_lists(labels, scores, facts, said)
     elif labels is not None:
-        _of_labels(_numbers("labels", labels), scores, facts, said)
+        axis = _of_labels(_numbers("labels", labels), scores, facts, said)
     elif scores is not None:
         _of_columns(scores, None, facts, said)
     if scores is not None:
-        _of_scores(logits, scores, facts, said)
+        _of_scores(logits, scores, axis, facts, said)
     return Deduced(facts, tuple(said))
 
 
@@ -80,14 +84,16 @@ def _of_columns(scores: Numbers, axis: int | None, facts: dict[str, Any], said: 
     said.append(f"logits {list(scores.shape)}: {where}, {facts['rows']:,} rows.")
 
 
-def _of_scores(logits: Any, scores: Numbers, facts: dict[str, Any], said: list[str]) -> None:
+def _of_scores(logits: Any, scores: Numbers, axis: int, facts: dict[str, Any], said: list[str]) -> None:
     """Whether logits are probabilities, and their dtype."""
     dtype = str(frontend_for(logits).NAMESPACE.dtype_name(logits)) if hasattr(logits, "dtype") else scores.dtype.name
     if dtype in DTYPES:
         facts["dtype"] = dtype
-    axis = 1 if facts.get("task") == "segmentation" and scores.shape[-1] != facts["classes"] else -1
     some = scores[:ENOUGH_ROWS].astype(np.float64)
-    if not (some.any() and (some >= 0).all() and (some <= 1).all()):
+    if not some.any():
+        return
+    facts["probabilities"] = False
+    if (some < 0).any() or (some > 1).any():
         return
     if facts["classes"] > 1 and facts.get("exclusive") is not False:
         if bool((np.abs(some.sum(axis) - 1) < SLACK).all()):
@@ -101,24 +107,25 @@ def _of_scores(logits: Any, scores: Numbers, facts: dict[str, Any], said: list[s
         )
 
 
-def _of_labels(labels: Numbers, scores: Numbers | None, facts: dict[str, Any], said: list[str]) -> None:
+def _of_labels(labels: Numbers, scores: Numbers | None, facts: dict[str, Any], said: list[str]) -> int:
+    """Facts of labels, and of the logits' shape; returns the class axis."""
     if labels.dtype.kind not in "biu" and not np.isfinite(labels.astype(np.float64)).all():
         raise value_error("labels", "finite numbers", "NaN or inf", "Drop these rows, or mark them with ignore_index.")
     if labels.ndim > 1 and labels.shape[-1] == 1:
         labels = labels[..., 0]
         said.append("labels have a last axis of length 1: drop it with labels[..., 0].")
-        if scores is not None and scores.ndim > 1 and scores.shape[-1] == 1:
-            scores = scores[..., 0]
+    if scores is not None and scores.ndim > 1 and scores.shape[-1] == 1:
+        scores = scores[..., 0]
+        said.append("logits have a last axis of length 1: one score a row; drop it with logits[..., 0].")
     axis = _class_axis(labels, scores)
     if scores is not None:
         _of_columns(scores, axis, facts, said)
     dense = labels.ndim > 1 and (labels.shape == scores.shape if scores is not None else _is_matrix(labels))
     if dense:
         _of_matrix(labels, facts, said)
-    elif axis is None and _of_one_score(labels, scores, facts, said):
-        return
-    else:
-        _of_indices(labels, axis, scores, facts, said)
+    elif axis is not None or not _of_one_score(labels, scores, facts, said):
+        _of_indices(labels, scores, facts, said)
+    return -1 if axis is None else axis
 
 
 def _is_matrix(labels: Numbers) -> bool:
@@ -138,8 +145,8 @@ def _class_axis(labels: Numbers, scores: Numbers | None) -> int | None:
     """The axis of the logits that the labels have not; None where there is none."""
     if scores is None or labels.shape == scores.shape:
         return None
-    last, axis = scores.ndim - 1, 0
-    for axis in (last, *range(1, last)):
+    last = scores.ndim - 1
+    for axis in chain([last], range(1, last)):
         if last >= 0 and labels.shape == scores.shape[:axis] + scores.shape[axis + 1 :]:
             return axis
     expected = f"the shape of the logits, {scores.shape}, with or without the class axis"
@@ -197,9 +204,7 @@ def _of_one_score(labels: Numbers, scores: Numbers | None, facts: dict[str, Any]
     return True
 
 
-def _of_indices(
-    labels: Numbers, axis: int | None, scores: Numbers | None, facts: dict[str, Any], said: list[str]
-) -> None:
+def _of_indices(labels: Numbers, scores: Numbers | None, facts: dict[str, Any], said: list[str]) -> None:
     """One class a row."""
     facts |= {"exclusive": True, "soft": False, "rows": labels.size}
     if labels.dtype.kind == "f":
@@ -220,7 +225,7 @@ def _of_indices(
         said.append(f"labels go from {kept.min()} to {kept.max():,}: at least {facts['classes']:,} classes.")
     else:
         said.append("labels are the number of a class for each row.")
-    if axis is not None and scores is not None and scores.ndim > 3:
+    if scores is not None and scores.ndim > 3:
         facts["task"] = "segmentation"
         said.append(f"a label for each place of {list(labels.shape)}: segmentation.")
     _of_counts(np.bincount(kept, minlength=1), facts, said)
@@ -237,5 +242,5 @@ def _of_counts(counts: Numbers, facts: dict[str, Any], said: list[str]) -> None:
 
 def _of_ratio(ratio: float, of: str, facts: dict[str, Any], said: list[str]) -> None:
     facts["imbalance"] = max(1.0, ratio)
-    if facts["imbalance"] >= 2:
+    if facts["imbalance"] >= WORTH_SAYING:
         said.append(f"imbalance {facts['imbalance']:,.4g}:1, {of}.")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from textwrap import dedent
 
-from .cost import Cost
-from .facts import Facts
+from .cost import Costing
 
 LIBRARIES = ("xent", "PyTorch", "TensorFlow", "Keras", "Optax")
 
@@ -108,5 +107,5 @@ class Leaf:
     recipe: Recipe
     why: tuple[str, ...]
     avoid: tuple[Avoid, ...]
-    cost: Callable[[Facts], Cost]
+    cost: Costing
     also: tuple[Recipe, ...] = ()
