@@ -389,6 +389,7 @@ def test_half_precision_is_read_off_the_array() -> None:
     ("arguments", "error", "said"),
     [
         ({}, ValueError, "facts: expected at least one, or sample arrays, got none"),
+        ({"framework": "torch"}, ValueError, "facts: expected at least one"),
         ({"classes": 0}, ValueError, "classes: expected a whole number of at least 1, got 0"),
         ({"classes": True}, ValueError, "classes: expected a whole number"),
         ({"task": "chess"}, ValueError, "task: expected one of classification, .*, got 'chess'"),
@@ -540,6 +541,7 @@ def test_bad_files_are_one_line_and_status_2(tmp_path: Path) -> None:
     ("arguments", "said"),
     [
         ([], "facts: expected at least one option, got none"),
+        (["--framework", "jax", "--dtype", "float64"], "facts: expected at least one option, got none"),
         (["--classes", "0"], "argument --classes: expected a whole number of at least 1, got 0"),
         (["--classes", "many"], "argument --classes: expected a whole number"),
         (["--labels", "signed", "--classes", "5"], "classes: expected 1 or 2 for labels of -1 and 1"),
@@ -575,18 +577,19 @@ def talk(monkeypatch: pytest.MonkeyPatch, *answers: str) -> tuple[int, str, str]
 
 
 def test_on_a_terminal_it_asks_what_matters(monkeypatch: pytest.MonkeyPatch) -> None:
-    status, out, asked = talk(monkeypatch, "", "no", "2", "", "300")
+    status, out, asked = talk(monkeypatch, "2", "", "no", "2", "", "300")
     assert status == 0
     assert "xent.sigmoid_cross_entropy" in out
     assert "pos_weight" in out
-    assert "Given\n  • task: classification, classes: 2, signed: no, probabilities: no," in out
+    assert "Given\n  • framework: torch, task: classification, classes: 2," in out
+    assert out.index("  PyTorch") < out.index("  TensorFlow")
     said = [name for name, fact in KNOWLEDGE.items() if fact.question in asked]
-    assert said == ["task", "classes", "signed", "probabilities", "imbalance"]
+    assert said == ["task", "classes", "signed", "probabilities", "imbalance", "framework"]
     assert all(KNOWLEDGE[name].meaning in " ".join(asked.split()) for name in said)
 
 
 def test_a_task_may_be_chosen_by_number_and_mistakes_are_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    status, out, asked = talk(monkeypatch, "nonsense", "2", "some", "50257", "16384", "2GB")
+    status, out, asked = talk(monkeypatch, "", "nonsense", "2", "some", "50257", "16384", "2GB")
     assert status == 0
     assert "xent.linear_softmax_cross_entropy" in out
     assert "task: expected one of" in asked
@@ -594,7 +597,7 @@ def test_a_task_may_be_chosen_by_number_and_mistakes_are_asked_again(monkeypatch
     assert KNOWLEDGE["exclusive"].question not in asked
 
 
-def test_ctrl_c_and_the_end_of_input_end_the_questions(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_end_of_input_ends_the_questions(monkeypatch: pytest.MonkeyPatch) -> None:
     status, out, err = talk(monkeypatch)
     assert (status, out) == (2, "")
     assert err.splitlines()[-1].endswith("xent choose: the questions ended before the answer")

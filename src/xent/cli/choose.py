@@ -7,6 +7,7 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -131,13 +132,15 @@ def _choice(namespace: argparse.Namespace) -> Choice:
     given = facts_of(**{**named, **LABELS.get(namespace.labels, {})})
     if namespace.file is not None:
         return decided(given, deduce(*_arrays(namespace.file)))
-    if given.known():
+    if given.decides():
         return decided(given, Deduced({}, ()))
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         remedy = "Say for example --classes 10 --labels index, name a --file, or run it in a terminal, where it asks."
         raise value_error("facts", "at least one option", "none", remedy)
     console = Console(highlight=False, stderr=True)
     console.print("Which loss? Enter takes the answer in brackets.\n")
+    if given.framework is None:
+        given = replace(given, framework=ask("framework", given, console))
     return decided(given, Deduced({}, ()), lambda name, facts: ask(name, facts, console))
 
 
@@ -146,11 +149,9 @@ def ask(name: str, facts: Facts, console: Console) -> Any:
     fact, default = KNOWLEDGE[name], assume(name, facts)
     console.print(Text(fact.question, "bold"))
     console.print(Text(fact.meaning, "dim"))
-    choices: list[str] = []
-    if name == "task":
-        choices = list(TASKS)
-        for number, (task, meaning) in enumerate(TASKS.items(), 1):
-            console.print(Text(f"  {number} {task:<15} {meaning}"), soft_wrap=True)
+    choices = {"task": TASKS, "framework": FRAMEWORKS}.get(name, {})
+    for number, (choice, meaning) in enumerate(choices.items(), 1):
+        console.print(Text(f"  {number} {choice:<15} {meaning}"), soft_wrap=True)
     shown = in_words(name, default).partition(": ")[2]
     while True:
         answer = Prompt.ask("  answer", default=shown, console=console).strip()
@@ -158,7 +159,7 @@ def ask(name: str, facts: Facts, console: Console) -> Any:
             console.print()
             return default
         if answer.isdecimal() and 1 <= int(answer) <= len(choices):
-            answer = choices[int(answer) - 1]
+            answer = list(choices)[int(answer) - 1]
         try:
             value = fact.read(name, answer)
         except (TypeError, ValueError) as error:

@@ -13,7 +13,7 @@ from ...errors import value_error
 from .answers import LEAVES
 from .choice import Choice
 from .deduce import Deduced, deduce
-from .facts import KNOWLEDGE, Facts, facts_of
+from .facts import Facts, facts_of
 from .tree import REMARKS, Ask, assume, decide
 
 __all__ = ["Choice", "choose", "decided"]
@@ -93,9 +93,8 @@ def choose(
         dtype=dtype,
         framework=framework,
     )
-    if labels is None and logits is None and not given.known():
-        known = ", ".join(f"{name}=" for name in KNOWLEDGE)
-        remedy = f"Pass labels or some of {known[:-1]}=; or run `xent choose`, which asks."
+    if labels is None and logits is None and not given.decides():
+        remedy = "Pass labels, or classes=10, or task='language-model'; or run `xent choose`, which asks."
         raise value_error("facts", "at least one, or sample arrays", "none", remedy)
     return decided(given, deduce(labels, logits))
 

@@ -54,6 +54,10 @@ class Facts:
         every = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in every.items() if value is not None}
 
+    def decides(self) -> bool:
+        """Whether anything is known of the problem itself, not only of the arrays it comes in."""
+        return bool(self.known().keys() - {"dtype", "framework"})
+
 
 class Fact(NamedTuple):
     """One fact: the question that asks for it, why it matters, what is assumed without an answer, and its values."""
@@ -192,7 +196,7 @@ KNOWLEDGE: dict[str, Fact] = {
     ),
     "framework": Fact(
         "Which framework do you use?",
-        "Its call is shown next to xent's.",
+        "Its call is shown next to xent's, which takes the arrays of all of them.",
         lambda facts: "numpy",
         one_of(FRAMEWORKS),
     ),
