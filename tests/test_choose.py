@@ -465,7 +465,7 @@ def test_an_answer_is_readable_in_80_columns(name: str) -> None:
     assert text.startswith(LEAVES[name].title)
     first, second = re.findall(r"^  (\S+?)(?: \(|: —)", text, re.M)[:2]
     assert (first, second) == ("xent", "Keras")
-    for part in ("Assumed", "Why", "The call", "where", "What it costs", "What not to use"):
+    for part in ("Assumed", "Why", "The call", "Where", "What it costs", "What not to use"):
         assert f"\n{part}\n" in text or (part == "Assumed" and not choice.assumed)
     read = json.loads(choice.to_json())
     assert read["calls"]["xent"]["code"] == choice.calls["xent"].code

@@ -81,7 +81,7 @@ class Choice:
         yield from part("Why", *self.why, *self.remarks)
         yield Line("heading", "The call")
         yield from self._calls(self.calls, width)
-        yield from part("where", *(f"{name}: {array}" for name, array in self.arrays.items()))
+        yield from part("Where", *(f"{name}: {array}" for name, array in self.arrays.items()))
         yield from part("What it costs", *self.cost.lines)
         yield from part("What not to use", *(f"{avoid.what}: {avoid.because}" for avoid in self.avoid))
         for recipe in self.also:

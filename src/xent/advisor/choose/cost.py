@@ -105,6 +105,7 @@ def _linear(s: Sizes) -> Cost:
     held = blocks.rows * blocks.classes * max(number_bytes, 4)
     stored = rows * classes * number_bytes
     passes = 3 if blocks.classes >= classes else 4  # in blocks of classes the logits are made twice
+    others = "as many" if passes == 3 else "3"
     products = passes * rows * classes * s["width"]
     return Cost(
         held,
@@ -114,7 +115,7 @@ def _linear(s: Sizes) -> Cost:
         (
             f"Logits in blocks of {blocks.rows:,} rows × {blocks.classes:,} classes: {size(held)} at a time.",
             f"Stored, with log-probabilities and gradient: 3·N·C·bytes = {size(3 * stored)}.",
-            f"{passes} products of N·D·C multiplications: {size(products, '')}; with stored logits 3.",
+            f"{passes} products of N·D·C multiplications: {size(products, '')}; stored logits take {others}.",
         ),
     )
 

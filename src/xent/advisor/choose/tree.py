@@ -130,8 +130,8 @@ def decide(facts: Facts, ask: Ask = assume) -> tuple[str, Facts]:
 REMARKS: tuple[tuple[Callable[[Facts], bool], str], ...] = (
     (
         lambda facts: 10.0 <= (facts.imbalance or 1.0) < IMBALANCED,
-        "At this imbalance the plain loss still learns the rare classes, with calibrated probabilities; to predict "
-        "them more often move the threshold. From 100:1 the answer is another.",
+        "At this imbalance the plain loss usually still learns the rare classes, with calibrated probabilities; to "
+        "predict them more often move the threshold. From 100:1 the answer is another.",
     ),
     (
         lambda facts: facts.dtype in ("float16", "bfloat16"),
