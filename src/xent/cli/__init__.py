@@ -7,6 +7,7 @@ chosen, so that no command needs what another one needs.
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -49,6 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0 done, 1 the command failed, 2 the arguments or the installation do not fit, 130 interrupted.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that cannot show a sign shows another one
     try:
         return _run(sys.argv[1:] if argv is None else list(argv))
     except SystemExit as stop:  # argparse has printed the help, the version or an error
