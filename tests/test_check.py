@@ -263,6 +263,13 @@ def test_more_than_32_bits_of_numbers_are_named_without_being_read() -> None:
         (case(Z[:, :1], MULTI[:, 0], loss="sigmoid"), "X16", "broadcast"),
         (case(np.float16(X).repeat(1100, 0), np.repeat(Y, 1100), framework="torch"), "X24", "65504"),
         (case(changed(SIGMOID, (3, 2), 0.0), np.ones_like(Z), loss="binary_probs"), "X06", "row 3"),
+        (case(torch.from_numpy(P).bfloat16(), Y), "X01", "add up to 1"),
+        (case(torch.from_numpy(xent.log_softmax(X)).bfloat16(), Y), "X02", "harmless"),
+        (case(X, xent.TopK(np.tile([0, 9], (N, 1)), np.full((N, 2), 0.5))), "X08", "64 of 128 numbers in TopK.indices"),
+        (case(X, xent.Positives(np.tile([0, 5, -1], (N, 1))), loss="sigmoid"), "X08", "[0, 5): 5"),
+        (case(np.moveaxis(IMAGE, 1, -1), PIXELS, framework="torch"), "X14", "logits.movedim(-1, 1)"),
+        (case(IMAGE, np.ones_like(IMAGE), loss="sigmoid", axis=1, pos_weight=np.ones(C)), "X32", "shape (5, 1, 1)"),
+        (case(np.log(P), np.log(SOFT) + 1, loss="kl", log_target=True), "X39", "outside [0, 1]"),
     ],
 )
 def test_further_faces_of_a_fault(arguments: dict[str, Any], rule: str, says: str) -> None:
@@ -279,11 +286,60 @@ def test_further_faces_of_a_fault(arguments: dict[str, Any], rule: str, says: st
         (case("logits", Y), TypeError, "logits: expected an array of NumPy"),
         (case(X, None), TypeError, "labels: expected an array of NumPy"),
         (case(Z, MULTI[:3], loss="sigmoid"), ValueError, r"labels: expected the shape of the logits, \(64, 5\)"),
+        (case(X, Y, label_smoothing=1.5), ValueError, r"label_smoothing: expected a number in \[0, 1\]"),
+        (case(X, Y, class_weight=WEIGHTS[:4]), ValueError, r"class_weight: expected shape \(5,\)"),
+        (case(X, Y, sample_weight=WEIGHTS), ValueError, r"sample_weight: expected shape \(64,\)"),
     ],
 )
 def test_bad_input(arguments: dict[str, Any], error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text):
         look(**arguments)
+
+
+KNOWN = np.repeat([0, 1], [990, 10])  # one in a hundred
+PRIOR_BIAS = np.log([0.99, 0.01])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        case(xent.log_softmax(X), np.log(SOFT), loss="kl", log_target=True),
+        case(xent.log_softmax(X), xent.log_softmax(Z), loss="kl", log_target=True),
+        case(X[0], Y[0]),
+        case(X[0], int(Y[0])),
+        case(0.3, 1.0, loss="sigmoid"),
+        case(Z, MULTI, loss="sigmoid", pos_weight=torch.tensor(1.5)),
+        case(IMAGE, IMAGE > 0, loss="sigmoid", axis=1, pos_weight=np.ones((C, 1, 1))),
+        case(IMAGE, PIXELS, framework="torch"),
+        case(X, changed(Y, 3, -100), framework="torch"),
+        case(X, np.full(N, -1), ignore_index=-1, label_smoothing=0.1, value=0.0),
+        case(np.tile(PRIOR_BIAS, (1000, 1)), KNOWN, step=0),
+        case(np.full((1000, 1), PRIOR_BIAS[1] - PRIOR_BIAS[0]), KNOWN[:, None], loss="sigmoid", step=0),
+        case(torch.from_numpy(changed(X, (slice(None), 4), -1e4)).bfloat16(), Y % 4),
+        case(changed(X, (slice(None), 4), -1e9), Y % 4),
+    ],
+)
+def test_what_looks_like_a_fault_but_is_none(arguments: dict[str, Any]) -> None:
+    assert [f for f in look(**arguments).findings if f.rule not in ("X02", "X17", "X31")] == []
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("margin", [0, 10, 25])
+@pytest.mark.parametrize("labels", ["index", "smoothed", "soft"])
+def test_gradients_of_pytorch_are_right(dtype: torch.dtype, margin: float, labels: str) -> None:
+    """Where the prediction is nearly right, they are mostly rounding."""
+    generator = torch.Generator().manual_seed(3)
+    classes = torch.arange(200) % 20
+    noise = torch.randn(200, 20, generator=generator)
+    logits = (noise + margin * torch.eye(20)[classes]).to(dtype).requires_grad_()
+    y = (logits.detach().float() + 1e-3 * noise).softmax(1).to(dtype) if labels == "soft" else classes
+    smoothing = 0.1 if labels == "smoothed" else 0.0
+    loss = torch.nn.functional.cross_entropy(logits, y, label_smoothing=smoothing)
+    [given] = torch.autograd.grad(loss, logits)
+    assert found(look(logits, y, gradient=given, label_smoothing=smoothing), "X40") == []
+    wrong = logits.detach().softmax(1) / 200  # the target's own term is missing
+    if labels != "soft" and margin == 0:
+        assert found(look(logits, y, gradient=wrong, label_smoothing=smoothing), "X40")
 
 
 @pytest.mark.parametrize("loss", ["softmax", "sigmoid"])

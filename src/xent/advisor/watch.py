@@ -11,6 +11,7 @@ from typing import Any
 from ..errors import type_error, value_error
 from ..labels import Positives, TopK
 from .check import examine, refuse_unknown
+from .check.case import Options
 from .findings import Finding, Report
 
 REMEMBERED = 1000  # looks whose losses are kept
@@ -65,8 +66,7 @@ class Watch:
         return report
 
     def _axis(self, shape: tuple[int, ...]) -> int:
-        axis = self._options.get("axis")
-        return (-1 if axis is None else axis) % max(len(shape), 1)
+        return Options(**self._options).class_axis(len(shape))
 
     def _part(self, shape: tuple[int, ...]) -> list[slice]:
         """Of each axis what is looked at: all classes, some rows."""

@@ -61,7 +61,8 @@ def check(
         tokens: [B, T], what a language model read, where the logits are [B, T, C].
         microbatch_rows: how many rows count in each part of a batch whose means are averaged.
         loss_scale: what the loss is multiplied by, as temperature² in distillation.
-        framework: "torch", "tensorflow", "keras", "optax" or "jax", where its loss is used and not xent's.
+        framework: "torch", "tensorflow", "keras", "optax" or "jax", where its loss is used and not xent's. With "torch"
+            the default of axis is 1, and that of ignore_index -100.
         memory: bytes that there are; None: what is free now.
         progress: called with (blocks done, blocks) while large arrays are read.
 
@@ -110,9 +111,10 @@ def examine(
     logits: Any, labels: Any, progress: Callable[[int, int], None] | None, **options: Any
 ) -> tuple[Case, Report]:
     """As `check`, with the case that was made of the arguments."""
-    scores = Lines("logits", logits, lifted=True)
-    single = isinstance(logits, int | float) or not len(getattr(logits, "shape", (1,)))
-    given = labels if isinstance(labels, TopK | Positives) else Lines("labels", labels, lifted=single)
+    scores = Lines("logits", logits)
+    given = labels if isinstance(labels, TopK | Positives) else Lines("labels", labels)
+    if not scores.shape and isinstance(given, Lines):  # a single score is a line of one
+        scores.shape = given.shape = (1,)
     case = Case(scores, given, Options(**options), progress)
     return case, Report(tuple(findings(case)), case.rows, case.classes)
 

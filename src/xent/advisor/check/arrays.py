@@ -19,16 +19,15 @@ class Lines:
     Args:
         argument: what the caller names it. array: of NumPy, PyTorch, JAX or TensorFlow, a list of numbers, or what
             `xent.advisor.files` reads: anything else with `shape`, `dtype` and slices that NumPy takes.
-        lifted: a single number counts as one of shape [1].
     """
 
-    def __init__(self, argument: str, array: Any, lifted: bool = False) -> None:
+    def __init__(self, argument: str, array: Any) -> None:
         if isinstance(array, list | tuple | int | float):
             array = np.asarray(array)
         self._argument = argument
         self._xp: Any = None if _is_lazy(array) else frontend_for(array, argument).NAMESPACE
         self._array = array if len(array.shape) else array[None]
-        self.shape: tuple[int, ...] = tuple(self._array.shape if lifted else array.shape)
+        self.shape: tuple[int, ...] = tuple(array.shape)
         self.dtype: str = self._xp.dtype_name(array) if self._xp is not None else str(array.dtype)
         self.trainable = bool(getattr(array, "requires_grad", False))
 

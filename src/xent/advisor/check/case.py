@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from ... import api
 from ...errors import type_error, value_error
 from ...labels import Positives, TopK
-from ...problem import INTEGER_DTYPES, LOGIT_DTYPES, softmax_problem
+from ...options import softmax_options
+from ...problem import INTEGER_DTYPES, LOGIT_DTYPES, check_class_weight, check_sample_weight, softmax_problem
 from .arrays import Lines, evenly
 
 # The losses by what the first argument is, and what a row of it stands for.
@@ -22,6 +23,8 @@ SOFTMAX = ("softmax", "nll", "kl", "probs")  # exclusive classes: logits, log-pr
 BINARY = ("sigmoid", "binary_probs", "logistic")  # every number for itself: logits, probabilities, scores with signs
 LOSSES = SOFTMAX + BINARY
 BLOCK_BYTES = 64 << 20  # how much is looked at in one go
+EXACT = {"float32": 1e-3, "float16": 5e-3, "bfloat16": 3e-2}
+MASK = -9e3  # below this lies what a mask has written (-1e4, -1e9), not what a layer has computed
 SAMPLE_ROWS, SAMPLE_NUMBERS = 2048, 1 << 20
 
 
@@ -50,6 +53,16 @@ class Options:
     loss_scale: float = 1.0
     framework: str | None = None
     memory: int | None = None
+
+    def class_axis(self, axes: int) -> int:
+        """The class axis of so many, from the front; PyTorch's cross-entropy has it second."""
+        default = 1 if self.framework == "torch" and self.loss in ("softmax", "nll") and axes > 1 else -1
+        return (default if self.axis is None else self.axis) % max(axes, 1)
+
+    @property
+    def skipped_label(self) -> int | None:
+        """`ignore_index`, with PyTorch's default."""
+        return -100 if self.ignore_index is None and self.framework == "torch" else self.ignore_index
 
 
 @dataclass
@@ -95,6 +108,11 @@ class Case:
             raise value_error("axis", f"an axis of logits of shape {self.logits.shape}", str(axis), "Name an axis.")
         self.kind = self._kind()
 
+    @property
+    def exact(self) -> float:
+        """How near to 1 probabilities add up, and to 0 the log-sum-exp of log-probabilities, which are large, comes."""
+        return EXACT.get(self.logits.dtype, EXACT["float32"])
+
     # shapes
 
     @property
@@ -104,7 +122,7 @@ class Case:
     @property
     def axis(self) -> int:
         """The class axis, from the front; of single scores the last one."""
-        return (-1 if self.options.axis is None else self.options.axis) % len(self.logits.shape)
+        return self.options.class_axis(len(self.logits.shape))
 
     @property
     def classes(self) -> int:
@@ -134,7 +152,16 @@ class Case:
         return "dense" if shape == self.logits.shape else "other"
 
     def refuse_others(self) -> None:
-        """Raises what the loss would, where labels do not belong to the logits."""
+        """Raises what the loss would, where an option is out of range or arrays do not belong together."""
+        o = self.options
+        if self.softmax:
+            softmax_options(
+                self.axis, o.label_smoothing, o.ignore_index, o.temperature, o.softcap, o.z_loss, o.reduction
+            )
+            if o.class_weight is not None:
+                check_class_weight(Lines("class_weight", o.class_weight).shape, self.classes)
+            if o.sample_weight is not None:
+                check_sample_weight(Lines("sample_weight", o.sample_weight).shape, self.batch)
         if self.kind != "other":
             return
         if self.softmax:
@@ -156,7 +183,7 @@ class Case:
     @cached_property
     def ignored(self) -> NDArray[np.bool_]:
         """[rows]: of index labels, those to skip."""
-        skip = self.options.ignore_index
+        skip = self.options.skipped_label
         return np.zeros(self.rows, bool) if skip is None or self.kind != "index" else self.index == skip
 
     @cached_property
@@ -263,7 +290,8 @@ class Case:
         if self.kind == "topk":
             return TopK(*(Lines("labels", a)[block] for a in (self.labels.indices, self.labels.values)))
         labels = self.labels[block]
-        return labels if labels.dtype.kind == "f" else labels.astype(np.float32)
+        labels = labels if labels.dtype.kind == "f" else labels.astype(np.float32)
+        return np.exp(labels) if self.options.log_target else labels
 
     def _told(self, blocks: list[slice]) -> Any:
         for at, block in enumerate(blocks):
@@ -307,6 +335,8 @@ class Case:
 
     def _sample(self, rows: NDArray[np.int64]) -> Sample:
         targets = self.picked(self.labels, rows) if self.kind == "dense" else None
+        if targets is not None and self.options.log_target:
+            targets = np.exp(targets)
         return Sample(rows, self.picked(self.logits, rows), targets)
 
     def picked(self, array: Lines, rows: NDArray[np.int64]) -> NDArray[np.float64]:

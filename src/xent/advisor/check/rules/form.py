@@ -51,7 +51,9 @@ def _(case: Case) -> Iterator[Found]:
             "error",
             f"labels of shape {labels} fit logits of shape {shape} with the classes on axis {at}, not on "
             f"axis {case.axis}.",
-            f"Pass axis={at}. (PyTorch always takes axis 1: there, logits.movedim({at}, 1).)",
+            f"PyTorch takes axis 1: pass logits.movedim({at}, 1)."
+            if case.options.framework == "torch"
+            else f"Pass axis={at}.",
         )
 
 
@@ -66,7 +68,7 @@ def _(case: Case) -> Iterator[Found]:
             "info",
             f"labels of shape {labels} fit logits of shape {shape} with the classes on each of the axes {fitting}; "
             "the last one is taken, in PyTorch axis 1.",
-            f"Name the axis: axis={fitting[-1] - len(shape)}.",
+            f"Name the axis: axis={fitting[-1] - len(shape)}; in PyTorch, move the classes to axis 1.",
         )
 
 
@@ -118,16 +120,17 @@ def _(case: Case) -> Iterator[Found]:
     if case.options.pos_weight is None:
         return
     shape = Lines("pos_weight", case.options.pos_weight).shape
-    if shape in ((), (1,), (case.classes,)):
+    right = (case.classes, *(1,) * (len(case.logits.shape) - 1 - case.axis))  # broadcast from the last axis
+    if shape in ((), (1,), right):
         return
-    fits_another = len(shape) == 1 and shape[0] in case.logits.shape
+    fits_another = len(shape) > 0 and shape[0] in case.logits.shape and shape[0] != case.classes
     where = f" It fits axis {case.logits.shape.index(shape[0])}, which is not the class axis." if fits_another else ""
     yield (
         "error",
-        f"pos_weight of shape {shape} for {case.classes} classes on the last axis of logits "
+        f"pos_weight of shape {shape} for {case.classes} classes on axis {case.axis} of logits "
         f"{case.logits.shape}.{where}",
-        f"One number for each class: shape ({case.classes},), or a single number. For classes on axis 1 of "
-        "[N, C, H, W], PyTorch wants shape (C, 1, 1).",
+        f"One number for each class: shape {right}, or a single number. If the classes are on another axis, name it: "
+        "for [N, C, H, W] axis=1, with pos_weight of shape (C, 1, 1).",
     )
 
 

@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
+from .... import api
 from ..arrays import Lines
-from ..case import SOFTMAX, Case
+from ..case import MASK, SOFTMAX, Case
 from .table import Found, rule, some
+
+EPSILON = {"bfloat16": 2.0**-8, "float16": 2.0**-11, "float32": 2.0**-24}
+TINY = 2.0**-24  # the smallest number of float16
 
 
 @rule(35, "Kullback-Leibler divergence of the wrong things", ("kl",))
 def _(case: Case) -> Iterator[Found]:
     lse = case.sample.lse
-    off = lse[np.isfinite(lse) & (abs(lse) > 1e-2)]
+    off = lse[np.isfinite(lse) & (abs(lse) > 10 * case.exact)]
     if len(off):
         yield (
             "error",
@@ -78,9 +83,9 @@ def _(case: Case) -> Iterator[Found]:
                 "label.",
             )
     targets = case.sample.targets
-    if targets is None or case.options.loss == "logistic" or case.options.log_target:
+    if targets is None or case.options.loss == "logistic":
         return
-    outside = ~((targets >= 0) & (targets <= 1))
+    outside = ~((targets >= 0) & (targets <= 1 + 1e-6))
     if outside.any():
         signed = not case.softmax and bool((abs(targets) == 1).all())
         yield (
@@ -96,7 +101,7 @@ def _(case: Case) -> Iterator[Found]:
 @rule(40, "a gradient whose rows do not add up to 0", ("softmax",))
 def _(case: Case) -> Iterator[Found]:
     o = case.options
-    if o.gradient is None or o.z_loss or o.softcap is not None:
+    if o.gradient is None or o.z_loss or o.softcap is not None or case.kind not in ("index", "dense"):
         return
     if case.kind == "dense" and (abs(case.label_mass - 1) > 1e-2).any():
         return
@@ -106,9 +111,8 @@ def _(case: Case) -> Iterator[Found]:
         yield "error", text, "A gradient has the shape of what it is the gradient to."
         return
     g = case.picked(given, case.sample.rows)
-    size = abs(g).max(1)
-    tolerance = 1e-2 if given.dtype in ("bfloat16", "float16") else 1e-4
-    off = np.flatnonzero((abs(g.sum(1)) > tolerance * size * np.sqrt(case.classes)) & (size > 0))
+    size, smallest = abs(g).max(1), TINY if given.dtype == "float16" else 0.0
+    off = np.flatnonzero(abs(g.sum(1)) > size * _tolerance(case, given.dtype) + smallest * case.classes)
     if len(off):
         yield (
             "error",
@@ -118,6 +122,27 @@ def _(case: Case) -> Iterator[Found]:
             "Look at the derivative of the loss: xent.value_and_grad(xent.softmax_cross_entropy)(logits, labels) is "
             "the right one.",
         )
+
+
+def _tolerance(case: Case, dtype: str) -> NDArray[np.float64]:
+    """[R]: how far from 0 rounding lets the sum of a row's gradient be, relative to its largest number.
+
+    The gradient is the difference of a probability and a target, each of which is rounded: where the prediction is
+    nearly right, what is left is their rounding. Other libraries also round the logarithm of the probability, which is
+    as large as the logits.
+    """
+    o, x = case.options, case.sample.values / case.options.temperature
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        target = case.sample.targets
+        if target is None:
+            target = np.zeros_like(x)
+            target[np.arange(len(x)), case.index[case.sample.rows]] = 1.0
+        target = (1 - o.label_smoothing) * target + o.label_smoothing / case.classes
+        left = abs(api.softmax(x) - target).max(1)
+        largest = abs(np.where(x > MASK, x, 0)).max(1)
+        rounding = 4 * EPSILON.get(dtype, EPSILON["float32"]) * (1 + largest)
+        usual = (1e-2 if dtype in ("bfloat16", "float16") else 1e-4) * np.sqrt(case.classes)
+        return np.asarray(usual + rounding / left)
 
 
 @rule(41, "no gradient, though there is a loss")
@@ -143,6 +168,8 @@ def _(case: Case) -> Iterator[Found]:
     value = _number(case, "value")
     if not e or value is None or case.options.reduction != "mean" or case.options.class_weight is not None:
         return
+    if not case.kept.any():
+        return  # the mean of nothing
     top, rest = 1 - e + e / c, e / c
     floor = -(top * np.log(top) + (c - 1) * rest * np.log(rest))
     if value < floor - 1e-4:

@@ -13,8 +13,11 @@ from .table import Found, rule, some
 RARE = 100.0  # the most frequent class over the rarest, from where imbalance is worth a word
 
 
-@rule(8, "labels that are no class", SOFTMAX)
+@rule(8, "labels that are no class", (*SOFTMAX, "sigmoid"))
 def _(case: Case) -> Iterator[Found]:
+    if case.kind in ("topk", "positives"):
+        yield from _listed_classes(case)
+        return
     bad = np.flatnonzero(case.misplaced)
     if not len(bad):
         return
@@ -39,6 +42,19 @@ def _(case: Case) -> Iterator[Found]:
         f"{len(bad)} of {case.rows} labels are outside [0, {case.classes}): {shown}; the first at [{at}].",
         fix,
     )
+
+
+def _listed_classes(case: Case) -> Iterator[Found]:
+    name, padding = ("Positives.classes", -1) if case.kind == "positives" else ("TopK.indices", None)
+    listed = Lines("labels", case.labels.classes if case.kind == "positives" else case.labels.indices)[...]
+    bad = listed[((listed < 0) | (listed >= case.classes)) & (listed != padding)]
+    if bad.size:
+        values = ", ".join(map(str, np.unique(bad)[:4]))
+        yield (
+            "error",
+            f"{bad.size} of {listed.size} numbers in {name} are outside [0, {case.classes}): {values}.",
+            "The teacher (or label map) and the head disagree on the classes: map them into the range.",
+        )
 
 
 @rule(11, "soft labels that do not add up to 1", SOFTMAX)
@@ -107,7 +123,7 @@ def _(case: Case) -> Iterator[Found]:
         return
     if skipped == case.rows:
         text = (
-            f"all {case.rows} labels are ignore_index={case.options.ignore_index}: a mean of nothing, 0 here, NaN in "
+            f"all {case.rows} labels are ignore_index={case.options.skipped_label}: a mean of nothing, 0 here, NaN in "
         )
         yield "warning", text + "PyTorch.", "Leave such batches out, or look at how the labels are masked."
     else:
@@ -178,7 +194,9 @@ def _(case: Case) -> Iterator[Found]:
 def _(case: Case) -> Iterator[Found]:
     if case.options.pos_weight is None or case.kind != "dense" or case.rows < 20:
         return
-    given = np.broadcast_to(np.asarray(Lines("pos_weight", case.options.pos_weight)[...], float), (case.classes,))
+    given = np.broadcast_to(
+        np.asarray(Lines("pos_weight", case.options.pos_weight)[...], float).reshape(-1), (case.classes,)
+    )
     positives = np.maximum(case.class_counts, 0.5)
     ratio = np.maximum(case.rows - case.class_counts, 0.5) / positives
     for classes, text in (

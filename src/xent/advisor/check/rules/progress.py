@@ -59,14 +59,24 @@ def _(case: Case) -> Iterator[Found]:
             "weights.",
             "Start the last layer smaller (zeros are fine), or divide the logits by the square root of the width.",
         )
-    elif case.mean < 0.5 * chance and case.rows >= 32:
+    elif case.mean < 0.5 * (prior := min(chance, _prior_entropy(case))) and case.rows >= 32:
         yield (
             "warning",
-            f"the first loss is {case.mean:.4g}, where guessing costs {chance:.4g}: an untrained model that knows the "
-            "labels.",
+            f"the first loss is {case.mean:.4g}, where guessing by the classes' frequencies costs {prior:.4g}: an "
+            "untrained model that knows the labels.",
             "Look for the label among the inputs, a mask that leaves only the label's logit, or weights that are "
             "trained already.",
         )
+
+
+def _prior_entropy(case: Case) -> float:
+    """The loss of a model that knows the frequencies of the classes, and nothing else."""
+    counts = case.class_counts
+    if case.softmax:
+        share = counts[counts > 0] / counts.sum()
+        return float(-(share * np.log(share)).sum())
+    share = np.clip(counts / case.rows, 1e-9, 1 - 1e-9)
+    return float(-(share * np.log(share) + (1 - share) * np.log1p(-share)).mean())
 
 
 @rule(30, "the prior is all that was learned", ("softmax",))

@@ -7,10 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from ...calibration import equal_width
-from ..case import Case
+from ..case import MASK, Case
 from .table import Found, rule, some
 
-EXACT = 1e-3  # how near to 1 probabilities add up
 ENOUGH = 16  # numbers from which a coincidence is unlikely
 LARGE = 50.0  # beyond this the largest probability is 1 in float32
 
@@ -18,7 +17,9 @@ LARGE = 50.0  # beyond this the largest probability is 1 in float32
 @rule(1, "softmax twice", ("softmax",))
 def _(case: Case) -> Iterator[Found]:
     x = case.sample.values
-    if x.size >= 2 and case.classes > 1 and (x >= 0).all() and (x <= 1).all() and (abs(x.sum(1) - 1) < EXACT).all():
+    if x.size < 2 or case.classes < 2 or (x < 0).any() or (x > 1).any():
+        return
+    if (abs(x.sum(1) - 1) < case.exact).all():
         yield (
             "error",
             f"all logits of the {len(x)} rows looked at are in [0, 1] and add up to 1: they are probabilities already, "
@@ -36,7 +37,7 @@ def _floor(classes: int) -> float:
 @rule(2, "log-probabilities as logits", ("softmax",))
 def _(case: Case) -> Iterator[Found]:
     x = case.sample.values
-    if x.size >= 2 and case.classes > 1 and (x <= 0).all() and (abs(case.sample.lse) < EXACT).all():
+    if x.size >= 2 and case.classes > 1 and (x <= 0).all() and (abs(case.sample.lse) < case.exact).all():
         yield (
             "info",
             f"the logits of the {len(x)} rows looked at are log-probabilities (none above 0, log-sum-exp 0). That is "
@@ -49,7 +50,7 @@ def _(case: Case) -> Iterator[Found]:
 def _(case: Case) -> Iterator[Found]:
     x = case.sample.values
     with np.errstate(invalid="ignore"):
-        off = np.flatnonzero((x > EXACT).any(1) | (abs(case.sample.lse) > 10 * EXACT))
+        off = np.flatnonzero((x > case.exact).any(1) | (abs(case.sample.lse) > 10 * case.exact))
     if len(off):
         lse = case.sample.lse[off[0]]
         yield (
@@ -185,7 +186,7 @@ def _(case: Case) -> Iterator[Found]:
 @rule(23, "large logits", ("softmax", "sigmoid"))
 def _(case: Case) -> Iterator[Found]:
     x = case.sample.values
-    finite = x[np.isfinite(x)]
+    finite = x[np.isfinite(x) & (x > MASK)]
     if not finite.size:
         return
     largest = float(abs(finite).max())
