@@ -270,6 +270,8 @@ def test_more_than_32_bits_of_numbers_are_named_without_being_read() -> None:
         (case(np.moveaxis(IMAGE, 1, -1), PIXELS, framework="torch"), "X14", "logits.movedim(-1, 1)"),
         (case(IMAGE, np.ones_like(IMAGE), loss="sigmoid", axis=1, pos_weight=np.ones(C)), "X32", "shape (5, 1, 1)"),
         (case(np.log(P), np.log(SOFT) + 1, loss="kl", log_target=True), "X39", "outside [0, 1]"),
+        (case(IMAGE, xent.softmax(IMAGE, axis=1)), "X11", "pass axis=1"),
+        (case(changed(X, (9, (Y[9] + 1) % C), -np.inf), ONE_HOT, framework="torch"), "X20", "the loss is NaN"),
     ],
 )
 def test_further_faces_of_a_fault(arguments: dict[str, Any], rule: str, says: str) -> None:
@@ -286,6 +288,7 @@ def test_further_faces_of_a_fault(arguments: dict[str, Any], rule: str, says: st
         (case("logits", Y), TypeError, "logits: expected an array of NumPy"),
         (case(X, None), TypeError, "labels: expected an array of NumPy"),
         (case(Z, MULTI[:3], loss="sigmoid"), ValueError, r"labels: expected the shape of the logits, \(64, 5\)"),
+        (case(X, Y, framework="pytorch"), ValueError, "framework: expected None, 'torch'"),
         (case(X, Y, label_smoothing=1.5), ValueError, r"label_smoothing: expected a number in \[0, 1\]"),
         (case(X, Y, class_weight=WEIGHTS[:4]), ValueError, r"class_weight: expected shape \(5,\)"),
         (case(X, Y, sample_weight=WEIGHTS), ValueError, r"sample_weight: expected shape \(64,\)"),

@@ -15,8 +15,7 @@ from rich.progress import Progress
 from rich.text import Text
 
 from ..advisor.check import check
-from ..advisor.check.case import LOSSES
-from ..advisor.check.rules.scale import LIBRARIES
+from ..advisor.check.case import LIBRARIES, LOSSES
 from ..advisor.files import EXTENSIONS, read_arrays
 from ..advisor.findings import Report
 from ..labels import Positives

@@ -22,6 +22,7 @@ from .arrays import Lines, evenly
 SOFTMAX = ("softmax", "nll", "kl", "probs")  # exclusive classes: logits, log-probabilities (twice), probabilities
 BINARY = ("sigmoid", "binary_probs", "logistic")  # every number for itself: logits, probabilities, scores with signs
 LOSSES = SOFTMAX + BINARY
+LIBRARIES = ("torch", "tensorflow", "keras", "optax", "jax")
 BLOCK_BYTES = 64 << 20  # how much is looked at in one go
 EXACT = {"float32": 1e-3, "float16": 5e-3, "bfloat16": 3e-2}
 MASK = -9e3  # below this lies what a mask has written (-1e4, -1e9), not what a layer has computed
@@ -101,6 +102,12 @@ class Case:
         if self.options.loss not in LOSSES:
             expected = ", ".join(map(repr, LOSSES))
             raise value_error("loss", expected, repr(self.options.loss), "Name the loss that you call.")
+        framework = self.options.framework
+        if framework not in (None, *LIBRARIES):
+            expected = ", ".join(map(repr, LIBRARIES))
+            raise value_error(
+                "framework", f"None, {expected}", repr(framework), "Name the library whose loss you call."
+            )
         if self.logits.dtype not in LOGIT_DTYPES:
             raise type_error("logits", " or ".join(LOGIT_DTYPES), self.logits.dtype, "Convert them to floats.")
         axis = self.options.axis

@@ -64,13 +64,23 @@ def _(case: Case) -> Iterator[Found]:
     off = np.flatnonzero(~((case.label_mass <= 1.01) & (case.label_mass >= 0.99)))  # NaN too
     if len(off) and not _several_ones(case):
         sums = case.label_mass[off]
+        other = _axis_of_ones(case)
         yield (
             "warning",
             f"{len(off)} of {case.rows} soft labels do not add up to 1 (from {sums.min():.4g} to {sums.max():.4g}): "
             f"{some(off)}.",
             "Divide each row by its sum, labels / labels.sum(axis, keepdims=True); or, if classes do not exclude each "
-            "other, use xent.sigmoid_cross_entropy.",
+            "other, use xent.sigmoid_cross_entropy."
+            if other is None
+            else f"They add up to 1 over axis {other}: pass axis={other}.",
         )
+
+
+def _axis_of_ones(case: Case) -> int | None:
+    """Another axis over which the first labels add up to 1."""
+    part = np.asarray(case.labels[:1], float)
+    axes = [at for at in range(1, part.ndim) if at != case.axis and part.shape[at] > 1]
+    return next((at for at in axes if (abs(part.sum(at) - 1) < 0.01).all()), None)
 
 
 @rule(12, "soft labels that are all one-hot", SOFTMAX)

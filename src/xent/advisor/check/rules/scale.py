@@ -8,19 +8,18 @@ from ...files.stored import available_memory
 from ..case import SOFTMAX, Case
 from .table import Found, rule
 
-LIBRARIES = ("torch", "tensorflow", "keras", "optax", "jax")
 HALF_ROWS = 65504  # the largest float16
 
 
 @rule(24, "half precision in another library", ("softmax", "sigmoid"))
 def _(case: Case) -> Iterator[Found]:
     o = case.options
-    if o.framework not in LIBRARIES or case.logits.dtype not in ("bfloat16", "float16"):
+    if o.framework is None or case.logits.dtype not in ("bfloat16", "float16"):
         return
     if case.logits.dtype == "float16" and case.rows > HALF_ROWS:
         yield (
             "warning",
-            f"{case.rows} rows in float16, where a sum over rows ends at {HALF_ROWS}: the mean may be inf with "
+            f"{case.rows} rows in float16, where a sum over rows ends at {HALF_ROWS}: the mean may be inf or NaN with "
             f"{o.framework}.",
             "xent sums in float32; elsewhere pass logits.float().",
         )

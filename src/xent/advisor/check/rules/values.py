@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...calibration import equal_width
-from ..case import MASK, Case
+from ..case import MASK, Case, Sample
 from .table import Found, rule, some
 
 ENOUGH = 16  # numbers from which a coincidence is unlikely
@@ -20,10 +21,11 @@ def _(case: Case) -> Iterator[Found]:
     if x.size < 2 or case.classes < 2 or (x < 0).any() or (x > 1).any():
         return
     if (abs(x.sum(1) - 1) < case.exact).all():
+        rows = f"{len(x)} row{'s' if len(x) > 1 else ''}"
         yield (
             "error",
-            f"all logits of the {len(x)} rows looked at are in [0, 1] and add up to 1: they are probabilities already, "
-            f"and the loss makes a second softmax of them. It cannot fall below {_floor(case.classes):.3f}.",
+            f"all logits of the {rows} looked at are in [0, 1] and add up to 1: they are probabilities already, and "
+            f"the loss makes a second softmax of them. It cannot fall below {_floor(case.classes):.3f}.",
             "Pass what the last layer gives, without softmax. If you only have probabilities: "
             "xent.cross_entropy_from_probs(probs, labels).",
         )
@@ -129,22 +131,26 @@ def _(case: Case) -> Iterator[Found]:
 
 @rule(20, "-inf where the target has mass", ("softmax", "kl"))
 def _(case: Case) -> Iterator[Found]:
-    x, targets = case.sample.values, case.sample.targets
-    rows, why = case.sample.rows, "label smoothing gives every class mass"
+    sample, suspects = case.sample, case.suspects
     if case.options.label_smoothing > 0:
-        masked = np.isneginf(x)
+        masked = np.isneginf(sample.values)
         if case.kind == "index":
-            masked[np.arange(len(x)), case.index[rows]] = False  # another rule's
-    elif case.suspects.targets is not None:
-        x, targets, rows = case.suspects.values, case.suspects.targets, case.suspects.rows
-        masked, why = np.isneginf(x) & (targets > 0), "their soft label has mass there"
-    else:
-        return
-    hit = np.flatnonzero(masked.any(1) & np.isfinite(x).any(1))
+            masked[np.arange(len(masked)), case.index[sample.rows]] = False  # another rule's
+        yield from _masked(sample, masked, "label smoothing gives every class mass: the loss is inf")
+    elif sample.targets is not None and suspects.targets is not None:
+        masked = np.isneginf(suspects.values) & (suspects.targets > 0)
+        yield from _masked(suspects, masked, "their soft label has mass there: the loss is inf")
+        if case.options.framework == "torch":
+            masked = np.isneginf(sample.values) & (sample.targets == 0)
+            yield from _masked(sample, masked, "PyTorch multiplies it by their soft label of 0: the loss is NaN")
+
+
+def _masked(sample: Sample, masked: NDArray[np.bool_], why: str) -> Iterator[Found]:
+    hit = np.flatnonzero(masked.any(1) & np.isfinite(sample.values).any(1))
     if len(hit):
         yield (
             "error",
-            f"{len(hit)} rows of those looked at have a logit of -inf ({some(rows[hit])}), and {why}: the loss is inf.",
+            f"{len(hit)} rows of those looked at have a logit of -inf ({some(sample.rows[hit])}), and {why}.",
             "Smooth over the finite classes only (a soft label made by hand), or mask with a large negative number "
             "such as -30 instead of -inf.",
         )
