@@ -143,3 +143,14 @@ def test_lists_of_positives_are_cut_with_their_rows() -> None:
 def test_bad_options(options: dict[str, Any], error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text):
         xent.watch(**options)
+
+
+def test_of_pytorchs_logits_all_classes_are_looked_at() -> None:
+    """They are on axis 1 there; -100 is skipped."""
+    logits, labels = torch.randn(2, 5, 40, 400), torch.randint(0, 5, (2, 40, 400))
+    labels[:, 0] = -100
+    report = xent.watch(every=1, framework="torch")(logits, labels)
+    assert report is not None
+    assert report.classes == 5
+    assert report.rows <= NUMBERS / 5
+    assert report.ok, str(report)

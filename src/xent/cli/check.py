@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         where.add_argument(f"--{role}", metavar="NAME|FILE", help=text)
     loss = parser.add_argument_group("the loss")
     loss.add_argument("--loss", choices=LOSSES, default="softmax", help="which one (default: softmax)")
-    loss.add_argument("--axis", type=int, metavar="N", help="the class axis (default: the last)")
+    loss.add_argument("--axis", type=int, metavar="N", help="the class axis (default: the last, of torch 1)")
     loss.add_argument("--ignore-index", type=int, metavar="N", help="a label to skip")
     loss.add_argument("--label-smoothing", type=float, default=0.0, metavar="E")
     loss.add_argument("--temperature", type=float, default=1.0, metavar="T")

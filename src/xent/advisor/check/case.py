@@ -117,7 +117,7 @@ class Case:
 
     @property
     def exact(self) -> float:
-        """How near to 1 probabilities add up, and to 0 the log-sum-exp of log-probabilities, which are large, comes."""
+        """How far rounding may leave the sum of a row's probabilities from 1, or its log-sum-exp from 0."""
         return EXACT.get(self.logits.dtype, EXACT["float32"])
 
     # shapes
