@@ -391,6 +391,17 @@ def test_any_class_axis(axis: int) -> None:
     assert "row 23;" in report.findings[0].message
 
 
+@pytest.mark.parametrize("shape", [(6, 1, 1, 4), (6, 4, 1, 1), (1, 6, 4), (6, 1, 4, 1)])
+def test_axes_of_length_1(shape: tuple[int, ...]) -> None:
+    logits = RNG.normal(size=shape)
+    axis = shape.index(4)
+    labels = RNG.integers(0, 4, np.delete(shape, axis))
+    assert look(logits, labels, axis=axis).findings == ()
+    log_probs = xent.log_softmax(logits, axis=axis)
+    assert look(log_probs, labels, axis=axis, loss="nll").findings == ()
+    assert [f.rule for f in look(xent.softmax(logits, axis=axis), labels, axis=axis).findings] == ["X01"]
+
+
 def silent(*_: Any) -> None:
     """No progress."""
 

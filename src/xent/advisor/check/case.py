@@ -357,8 +357,8 @@ class Case:
         if self.softmax and self.axis == 0:
             return np.asarray(self._rows_of(array[...])[rows], np.float64)
         per_line = self.rows // self.logits.shape[0]
-        if per_line == 1 and self.axis == len(self.logits.shape) - 1 and array.in_memory:
-            return np.asarray(array[rows], np.float64)
+        if per_line == 1 and array.in_memory:
+            return np.asarray(self._rows_of(array[rows]), np.float64)
         for line in np.unique(rows // per_line):
             wanted = np.flatnonzero(rows // per_line == line)
             part = self._rows_of(array[int(line) : int(line) + 1])
