@@ -34,6 +34,7 @@ COMMANDS = {
     "report": Command(
         "xent.cli.report", "write a page on what logits are worth: loss, calibration, findings", "advisor"
     ),
+    "lint": Command("xent.cli.lint", "find what is wrong with losses in source code and notebooks", "advisor"),
 }
 
 

@@ -1,0 +1,200 @@
+"""Where losses are called, and which activation an array comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import libcst as cst
+
+from .source import FOLLOWED, Source, argument, is_word, number, text
+from .vocabulary import ACTIVATION_CLASSES, ACTIVATION_METHODS, ACTIVATIONS, LOSS_CLASSES, LOSS_FUNCTIONS, Kind, Loss
+
+AXES = frozenset(("dim", "axis", "dtype"))
+# Keras layers whose output is linear unless they are given an activation, and how many arguments come before that
+LINEAR_LAYERS = {"keras.layers.Dense": 1} | {f"keras.layers.Conv{n}D": None for n in (1, 2, 3)}
+
+
+@dataclass(frozen=True)
+class Activation:
+    """A softmax or sigmoid that an array comes from.
+
+    Attributes:
+        kind: which one.
+        call: the expression that applies it.
+        logits: what it is applied to, where that is written there.
+    """
+
+    kind: Kind
+    call: cst.Call
+    logits: cst.BaseExpression | None = None
+
+
+@dataclass(frozen=True)
+class LossCall:
+    """A loss applied to logits.
+
+    Attributes:
+        loss: how it takes its arguments.
+        name: its canonical name.
+        call: the call with the logits.
+        made_by: the call that made the loss, where it is an object.
+        logits: the argument.
+        from_logits: whether it takes logits; None where the source leaves that open.
+    """
+
+    loss: Loss
+    name: str
+    call: cst.Call
+    made_by: cst.Call | None
+    logits: cst.BaseExpression
+    from_logits: bool | None
+
+
+def loss_calls(source: Source) -> Iterator[LossCall]:
+    """Every call of a known loss."""
+    for call in source.calls:
+        name = source.name(call.func)
+        made_by = None
+        loss = LOSS_FUNCTIONS.get(name)
+        if loss is None and not name:
+            made_by = source.constructor(call.func)
+            if made_by is None:
+                continue
+            name = source.name(made_by.func)
+            loss = LOSS_CLASSES.get(name)
+        if loss is None:
+            continue
+        position, keywords = loss.logits
+        logits = argument(call, position, *keywords)
+        if logits is not None:
+            yield LossCall(loss, name, call, made_by, logits, takes_logits(loss, made_by or call, made_by is None))
+
+
+def takes_logits(loss: Loss, call: cst.Call, is_function: bool) -> bool | None:
+    """What a loss takes: Keras says it in an argument, which is the third of its functions and the first of its classes."""
+    if loss.from_logits is not None:
+        return loss.from_logits
+    if any(arg.star for arg in call.args):
+        return None
+    focal = "Focal" in getattr(getattr(call.func, "attr", call.func), "value", "")
+    given = argument(call, 2 if is_function else None if focal else 0, "from_logits")
+    if given is None or is_word(given, "False"):
+        return False
+    return True if is_word(given, "True") else None
+
+
+def activation(source: Source, node: cst.BaseExpression, depth: int = 0) -> Activation | None:
+    """The activation that an array comes from, through variables and modules; None where that is not certain."""
+    call = source.value(node)
+    if depth > FOLLOWED or not isinstance(call, cst.Call):
+        return None
+    name = source.name(call.func)
+    if name:
+        kind = ACTIVATIONS.get(name)
+        return Activation(kind, call, argument(call, 0, "input", "logits", "x", "features")) if kind else None
+    method = call.func
+    if isinstance(method, cst.Attribute) and method.attr.value in ACTIVATION_METHODS and _takes_axes_only(call):
+        if not is_word(method.value, "self"):
+            return Activation(ACTIVATION_METHODS[method.attr.value], call, method.value)
+    made_by = source.constructor(call.func)
+    if made_by is None:
+        return None
+    ending = output(source, made_by, depth + 1)
+    if ending is None or ending == "linear":
+        return None
+    simple = source.name(made_by.func) in ACTIVATION_CLASSES
+    return Activation(ending, call, argument(call, 0, "input") if simple else None)
+
+
+def output(source: Source, made_by: cst.Call, depth: int = 0) -> Kind | str | None:
+    """What a module or layer ends in: an activation, "linear", or None where that is not certain."""
+    if depth > FOLLOWED:
+        return None
+    name = source.name(made_by.func)
+    if name in ACTIVATION_CLASSES:
+        return ACTIVATION_CLASSES[name]
+    if name == "torch.Sequential":
+        return _output_of_last(source, [arg.value for arg in made_by.args if not arg.star], depth)
+    if name == "keras.Sequential":
+        layers = argument(made_by, 0, "layers")
+        elements = layers.elements if isinstance(layers, cst.List) else ()
+        if any(isinstance(e, cst.StarredElement) for e in elements):
+            return None
+        return _output_of_last(source, [e.value for e in elements], depth)
+    if name == "keras.Model":
+        result = argument(made_by, 1, "outputs")
+        return None if result is None else _output_of_layer_call(source, result, depth)
+    if name.startswith("keras.layers."):
+        return _output_of_layer(source, name, made_by)
+    return _output_of_own_module(source, made_by, depth)
+
+
+def axis(call: cst.Call) -> float | None:
+    """The axis of an activation: -1 where none is given; None where it is not a plain number."""
+    method = isinstance(call.func, cst.Attribute) and call.func.attr.value in ACTIVATION_METHODS
+    given = argument(call, None, "dim", "axis")
+    if given is None:
+        positional = [arg.value for arg in call.args if arg.keyword is None]
+        numbers = [n for n in map(number, positional[: 1 if method else 2]) if n is not None]
+        return numbers[-1] if numbers else -1
+    return number(given)
+
+
+def _takes_axes_only(call: cst.Call) -> bool:
+    return all(
+        arg.keyword.value in AXES if arg.keyword else not arg.star and number(arg.value) is not None
+        for arg in call.args
+    )
+
+
+def _output_of_last(source: Source, modules: list[cst.BaseExpression], depth: int) -> Kind | str | None:
+    made_by = source.constructor(modules[-1]) if modules else None
+    return None if made_by is None else output(source, made_by, depth + 1)
+
+
+def _output_of_layer_call(source: Source, node: cst.BaseExpression, depth: int) -> Kind | str | None:
+    call = source.value(node)
+    if not isinstance(call, cst.Call):
+        return None
+    if source.name(call.func) in ACTIVATIONS:
+        return ACTIVATIONS[source.name(call.func)]
+    made_by = source.constructor(call.func)
+    return None if made_by is None else output(source, made_by, depth + 1)
+
+
+def _output_of_layer(source: Source, name: str, made_by: cst.Call) -> Kind | str | None:
+    if any(arg.star for arg in made_by.args):
+        return None
+    if name == "keras.layers.Activation":
+        return _keras_activation(source, argument(made_by, 0, "activation"))
+    if name not in LINEAR_LAYERS:
+        return None
+    before = LINEAR_LAYERS[name]
+    given = argument(made_by, before, "activation")
+    if given is None and before is None and sum(arg.keyword is None for arg in made_by.args) > 2:
+        return None
+    return "linear" if given is None or is_word(given, "None") else _keras_activation(source, given)
+
+
+def _keras_activation(source: Source, given: cst.BaseExpression | None) -> Kind | str | None:
+    if given is None:
+        return None
+    word = text(given)
+    if word in ("softmax", "sigmoid", "log_softmax", "linear"):
+        return word
+    return ACTIVATIONS.get(source.name(given))
+
+
+def _output_of_own_module(source: Source, made_by: cst.Call, depth: int) -> Kind | str | None:
+    """What the forward of a class of this module returns, where it has one return only."""
+    definition = source.definition(made_by.func)
+    if definition is None or not any(source.name(base.value) == "torch.Module" for base in definition.bases):
+        return None
+    body = definition.body.body
+    forward = [f for f in body if isinstance(f, cst.FunctionDef) and f.name.value == "forward"]
+    returns = [r for r in source.nodes.returns if source.enclosing(r, cst.FunctionDef) in forward]
+    if len(forward) != 1 or len(returns) != 1 or returns[0].value is None:
+        return None
+    found = activation(source, returns[0].value, depth + 1)
+    return None if found is None else found.kind

@@ -1,0 +1,353 @@
+"""L04 to L07: logarithms of probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import libcst as cst
+
+from ..activations import Activation, activation
+from ..rule import Edit, Problem, Rule
+from ..source import Source, argument, number
+from ..vocabulary import (
+    CLIPS,
+    DIFFERENTIATED,
+    FRAMEWORKS,
+    LOGARITHMS,
+    REDUCTIONS,
+    SIGMOID_NAMES,
+    SOFTMAX_NAMES,
+    Kind,
+    calls,
+)
+
+LOG_NAMES = {"softmax": "log_softmax", "expit": "log_expit"}
+# Where the sigmoid's logarithm is called otherwise than log_sigmoid
+LOG_SIGMOIDS = {
+    "torch.sigmoid": "torch.nn.functional.logsigmoid",
+    "torch.nn.functional.sigmoid": "torch.nn.functional.logsigmoid",
+    "F.sigmoid": "F.logsigmoid",
+    "tf.sigmoid": "tf.math.log_sigmoid",
+    "tf.nn.sigmoid": "tf.math.log_sigmoid",
+    "tf.math.sigmoid": "tf.math.log_sigmoid",
+}
+LOG = calls(*LOGARITHMS)
+PROTECTIONS = ("clip", "clamp", "max", "where", "nan_to_num", "softplus", "exp", "finfo", "eps", "tiny", ">", "<", "+")
+
+
+def log_of_softmax(source: Source) -> Iterator[Problem]:
+    """L04."""
+    yield from _log_of(source, "softmax", "log_softmax", "is -inf, with a gradient of NaN, from a difference of 104 on")
+
+
+def log_of_sigmoid(source: Source) -> Iterator[Problem]:
+    """L05."""
+    yield from _log_of(source, "sigmoid", "log_sigmoid", "is -inf, with a gradient of NaN, for logits below -104")
+
+
+def unprotected_sum(source: Source) -> Iterator[Problem]:
+    """L06."""
+    for product in source.nodes.products:
+        for log, label in ((product.right, product.left), (product.left, product.right)):
+            probability = _logarithm(source, log)
+            if probability is not None and _is_negative_sum(source, product) and _is_bare(source, probability, label):
+                message = "a cross-entropy of probabilities without protection: NaN as soon as one is 0"
+                yield Problem(product, "warning", message, "compute the loss from the logits, or use xlogy(y, p)")
+
+
+def log_of_clip(source: Source) -> Iterator[Problem]:
+    """L07."""
+    for call in source.calls:
+        inner = _logarithm(source, call)
+        clip = None if inner is None else source.value(inner)
+        if not isinstance(clip, cst.Call) or _is_in_logit(source, call):
+            continue
+        clipped, low, high = _clip(source, clip)
+        if clipped is None:
+            continue
+        found = activation(source, clipped)
+        if found is not None and found.kind in ("softmax", "sigmoid"):
+            fix = f"take log_{found.kind} of the logits"
+        elif _is_differentiated(source, call) and _is_small(low) and _is_nearly_one(high):
+            fix = "compute the loss from the logits"
+        else:
+            continue
+        message = "the logarithm of a clipped probability: no gradient where the model is wrong with certainty"
+        yield Problem(call, "warning", message, fix)
+
+
+def _logarithm(source: Source, node: cst.BaseExpression) -> cst.BaseExpression | None:
+    """What an expression is the logarithm of."""
+    if not isinstance(node, cst.Call):
+        return None
+    name = source.name(node.func)
+    if name:
+        return argument(node, 0, "input", "x", "a") if name in LOGARITHMS else None
+    method = node.func
+    if isinstance(method, cst.Attribute) and method.attr.value == "log" and not node.args:
+        return method.value
+    return None
+
+
+def _log_of(source: Source, kind: Kind, better: str, symptom: str) -> Iterator[Problem]:
+    for call in source.calls:
+        inner = _logarithm(source, call)
+        if inner is None:
+            continue
+        found = _activation_of_log(source, inner, kind)
+        if found is not None:
+            message = f"log({kind}(x)) {symptom}"
+            yield Problem(call, "warning", message, f"use {better}", _fused(source, call, inner, found))
+
+
+def _activation_of_log(source: Source, inner: cst.BaseExpression, kind: Kind) -> Activation | None:
+    """The activation p in log(p), log(p + 1e-8) and, for sigmoids, log(1 - p)."""
+    match inner:
+        case cst.BinaryOperation(operator=cst.Add()) if number(inner.right) is not None or "eps" in source.code(
+            inner.right
+        ):
+            inner = inner.left
+        case cst.BinaryOperation(operator=cst.Subtract()) if kind == "sigmoid" and number(inner.left) == 1:
+            inner = inner.right
+    found = activation(source, inner)
+    return found if found is not None and found.kind == kind else None
+
+
+def _fused(source: Source, call: cst.Call, inner: cst.BaseExpression, found: Activation) -> tuple[Edit, ...]:
+    """The edit that writes the logarithm of the activation as one function, where both stand in one place."""
+    function = found.call.func
+    if found.call is not inner or found.logits is None or not isinstance(function, cst.Attribute):
+        return ()
+    if any(arg.star for arg in found.call.args):
+        return ()
+    written = source.code(function)
+    root = written.partition(".")[0]
+    if found.kind == "softmax":
+        name = f"{source.code(function.value)}.log_softmax"
+    elif found.logits is function.value:
+        return ()  # tensors have no method for it
+    elif source.name(function).startswith(("torch.", "tensorflow.", "tf1.")):
+        if written not in LOG_SIGMOIDS or source.name(cst.ensure_type(_leftmost(function), cst.Name)) not in (
+            "torch",
+            "tensorflow",
+            "tensorflow.compat.v1",
+            "torch.nn.functional",
+        ):
+            return ()
+        name = LOG_SIGMOIDS[written]
+    elif function.attr.value == "expit":
+        name = f"{source.code(function.value)}.log_expit"
+    else:
+        name = f"{source.code(function.value)}.log_sigmoid"
+    if root == "K" or source.name(function).startswith(("keras.backend.", "keras.activations.")):
+        return ()
+    after_name = found.call.with_changes(func=cst.parse_expression(name), lpar=[], rpar=[])
+    return (Edit(call, source.code(after_name)),)
+
+
+def _leftmost(node: cst.BaseExpression) -> cst.BaseExpression:
+    while isinstance(node, cst.Attribute):
+        node = node.value
+    return node
+
+
+def _is_negative_sum(source: Source, product: cst.BinaryOperation) -> bool:
+    negative = _is_minus(product.left)
+    reduced = False
+    below: cst.CSTNode = product
+    for node in source.ancestors(product):
+        match node:
+            case cst.Arg():
+                pass
+            case cst.Attribute() if node.value is below and node.attr.value in ("sum", "mean"):
+                pass
+            case cst.Call() if isinstance(below, cst.Attribute):
+                reduced = reduced or below.attr.value == "sum"
+            case cst.Call() if node.args and node.args[0] is below and source.name(node.func) in REDUCTIONS:
+                reduced = reduced or source.name(node.func).endswith("sum")
+            case cst.UnaryOperation():
+                return reduced and (negative or _is_minus(node))
+            case _:
+                return reduced and negative
+        below = node
+    return False
+
+
+def _is_minus(node: cst.CSTNode) -> bool:
+    return isinstance(node, cst.UnaryOperation) and isinstance(node.operator, cst.Minus)
+
+
+def _is_bare(source: Source, probability: cst.BaseExpression, label: cst.BaseExpression) -> bool:
+    """Whether nothing in sight keeps a probability from being 0 where its label is 0, too."""
+    if not isinstance(probability, cst.Name | cst.Attribute | cst.Subscript):
+        return False
+    written = source.code(probability)
+    if written == source.code(label) or any(word in written for word in PROTECTIONS):
+        return False
+    name = probability.value if isinstance(probability, cst.Subscript) else probability
+    if isinstance(name, cst.Name):
+        bound = source.assignments(name)
+        if not bound:
+            return False
+        for target in bound:
+            parameter = isinstance(source.parents.get(target), cst.Param) or isinstance(target, cst.Param)
+            value = source.nodes.values.get(target)
+            if not parameter and value is None:
+                return False
+            if value is not None and any(word in source.code(value) for word in PROTECTIONS):
+                return False
+        found = activation(source, name)
+        return found is None
+    return True
+
+
+def _clip(
+    source: Source, call: cst.Call
+) -> tuple[cst.BaseExpression | None, cst.BaseExpression | None, cst.BaseExpression | None]:
+    """What a call clips, and between which limits."""
+    low, high = (
+        ("min", "a_min", "clip_value_min", "x_min", "min_value"),
+        ("max", "a_max", "clip_value_max", "x_max", "max_value"),
+    )
+    name = source.name(call.func)
+    if name in CLIPS:
+        return argument(call, 0, "input", "x", "a", "t"), argument(call, 1, *low), argument(call, 2, *high)
+    if not name and isinstance(call.func, cst.Attribute) and call.func.attr.value in ("clamp", "clip"):
+        return call.func.value, argument(call, 0, *low), argument(call, 1, *high)
+    return None, None, None
+
+
+def _is_in_logit(source: Source, log: cst.Call) -> bool:
+    """Whether a logarithm is part of log(p) - log(1 - p), which has to be kept finite by something."""
+    outer = source.parents.get(log)
+    return (
+        isinstance(outer, cst.BinaryOperation)
+        and isinstance(outer.operator, cst.Subtract)
+        and "log" in (source.code(outer.right if outer.left is log else outer.left))
+    )
+
+
+def _is_differentiated(source: Source, call: cst.Call) -> bool:
+    root = source.name(call.func).partition(".")[0]
+    return root in DIFFERENTIATED if root else source.imports("torch")
+
+
+def _is_small(node: cst.BaseExpression | None) -> bool:
+    value = number(node)
+    return 0 < value <= 0.01 if value is not None else isinstance(node, cst.Name | cst.Attribute | cst.Call)
+
+
+def _is_nearly_one(node: cst.BaseExpression | None) -> bool:
+    value = number(node)
+    if value is not None:
+        return 0.99 <= value <= 1
+    return isinstance(node, cst.BinaryOperation) and isinstance(node.operator, cst.Subtract) and number(node.left) == 1
+
+
+RULES = (
+    Rule(
+        number="L04",
+        summary="log(softmax(x))",
+        why=(
+            "The softmax rounds to 0 where a logit lies 104 or more below the largest one (float32); its "
+            "logarithm is -inf and the gradient NaN. A small number added to it hides that and cuts the gradient "
+            "off. log_softmax is exact."
+        ),
+        bad="""\
+import torch
+
+
+def step(logits):
+    return torch.log(torch.softmax(logits, dim=-1))
+""",
+        good="""\
+import torch
+
+
+def step(logits):
+    return torch.log_softmax(logits, dim=-1)
+""",
+        mends=True,
+        words=(FRAMEWORKS, SOFTMAX_NAMES, LOG),
+        check=log_of_softmax,
+    ),
+    Rule(
+        number="L05",
+        summary="log(sigmoid(x)) or log(1 - sigmoid(x))",
+        why=(
+            "The sigmoid rounds to 0 for logits below -104 and to 1 above 17 (float32); one of the two logarithms "
+            "is then -inf and its gradient NaN. log_sigmoid(x), and log_sigmoid(-x) for the other, are exact."
+        ),
+        bad="""\
+import jax
+import jax.numpy as jnp
+
+
+def step(logits):
+    return jnp.log(jax.nn.sigmoid(logits))
+""",
+        good="""\
+import jax
+import jax.numpy as jnp
+
+
+def step(logits):
+    return jax.nn.log_sigmoid(logits)
+""",
+        mends=True,
+        words=(FRAMEWORKS, SIGMOID_NAMES, LOG),
+        check=log_of_sigmoid,
+    ),
+    Rule(
+        number="L06",
+        summary="-sum(y * log(p)) without protection",
+        why=(
+            "Where a probability is 0 its logarithm is -inf, and 0 · -inf is NaN: one such class makes the whole "
+            "sum NaN, even if its label is 0. A loss that takes logits has no such case; xlogy(y, p) is 0 where y "
+            "is."
+        ),
+        bad="""\
+import numpy as np
+
+
+def cross_entropy(labels, probabilities):
+    return -np.sum(labels * np.log(probabilities))
+""",
+        good="""\
+import numpy as np
+from scipy.special import xlogy
+
+
+def cross_entropy(labels, probabilities):
+    return -np.sum(xlogy(labels, probabilities))
+""",
+        mends=False,
+        words=(FRAMEWORKS, LOG, frozenset(("sum()", "reduce_sum()"))),
+        check=unprotected_sum,
+    ),
+    Rule(
+        number="L07",
+        summary="log(clip(p)) of a probability",
+        why=(
+            "Clipping keeps the logarithm finite and sets its gradient to 0 exactly where the prediction is "
+            "worst, so such examples are never learned. A loss that takes logits needs no clipping."
+        ),
+        bad="""\
+import tensorflow as tf
+
+
+def loss(labels, probabilities):
+    return -tf.reduce_sum(labels * tf.math.log(tf.clip_by_value(probabilities, 1e-7, 1.0)), axis=-1)
+""",
+        good="""\
+import tensorflow as tf
+
+
+def loss(labels, logits):
+    return tf.nn.softmax_cross_entropy_with_logits(labels=labels, logits=logits)
+""",
+        mends=False,
+        words=(FRAMEWORKS, calls(*CLIPS), LOG),
+        check=log_of_clip,
+    ),
+)
