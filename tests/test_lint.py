@@ -1,4 +1,4 @@
-"""`xent lint`: each rule on its own example and on healthy neighbours, and the command on files, notebooks and bad input."""
+"""`xent lint`: each rule on faults and on healthy neighbours; the command on files, notebooks and bad input."""
 
 from __future__ import annotations
 
@@ -91,7 +91,8 @@ FAULTS = {
     "clamped softmax": ("L07", TORCH + "p = F.softmax(z, 1).clamp(min=1e-7)\nloss = p.log()"),
     "layers added": (
         "L08",
-        "import keras\nm = keras.Sequential()\nm.add(keras.layers.Dense(9))\nm.add(keras.layers.Dense(2, activation='softmax'))\n"
+        "import keras\nm = keras.Sequential()\nm.add(keras.layers.Dense(9))\n"
+        "m.add(keras.layers.Dense(2, activation='softmax'))\n"
         "m.compile('adam', keras.losses.CategoricalCrossentropy(from_logits=True))",
     ),
     "a functional model": (
@@ -136,7 +137,7 @@ HEALTHY = {
     "m.compile(loss='categorical_crossentropy')",
     "an entropy": "import numpy as np\nh = -np.sum(p * np.log(p))",
     "protected by an epsilon": "import numpy as np\ndef f(y, p):\n    return -np.sum(y * np.log(p + 1e-9))",
-    "protected before": "import numpy as np\ndef f(y, p):\n    p = np.clip(p, 1e-9, 1)\n    return -np.sum(y * np.log(p))",
+    "protected before": "import numpy as np\ndef f(y, p):\n    p = np.maximum(p, e)\n    return -np.sum(y*np.log(p))",
     "a clipped spectrum": TORCH + "mel = torch.log(torch.clamp(spectrum, min=1e-5))",
     "log odds": TORCH + "def f(p):\n    p = p.clamp(1e-6, 1 - 1e-6)\n    return p.log() - (1 - p).log()",
     "an argument passed on": TORCH + "def f(a, b, reduce=None):\n    return F.mse_loss(a, b, reduce=reduce)",
@@ -145,6 +146,7 @@ HEALTHY = {
     "a total that is differentiated": TORCH
     + "total = 0\nfor x in d:\n    loss = f(x)\n    loss.backward()\n    total += loss\n"
     "total.backward()",
+    "the default written out": TORCH + "F.mse_loss(a, b, size_average=None)",
     "another package": "import numpy as np\ndef f(tracker):\n    tracker.reduce(size_average=False)",
     "PyTorch's own loss of a cast": TORCH + "F.cross_entropy(z.float(), y)",
     "unpacked arguments": TORCH + "F.cross_entropy(*[F.softmax(z, 1), y])",
@@ -175,6 +177,9 @@ def test_a_healthy_neighbour(name: str) -> None:
         ("torch.log(F.softmax(z, -1) + 1e-9)", None),
         ("nn.MSELoss(reduce=True, size_average=False)", 'nn.MSELoss(reduction="sum")'),
         ("nn.MSELoss(size_average=flag)", None),
+        ("z.softmax(-1).log()", "z.log_softmax(-1)"),
+        ("F.sigmoid(z).log()", "F.logsigmoid(z)"),
+        ("z.sigmoid().log()", None),
     ],
 )
 def test_a_fix(before: str, after: str | None) -> None:

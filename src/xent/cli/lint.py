@@ -136,7 +136,7 @@ def _numbers(text: str) -> frozenset[str]:
         return numbers
     wrong = ", ".join(sorted(numbers - known)) or "none"
     raise argparse.ArgumentTypeError(
-        f"expected rules from {min(known)} to {max(known)}, got {wrong}. Write, say, L01,L04."
+        f"expected rules from {min(known)} to {max(known)}, got {wrong}. Write, say, L01,L04"
     )
 
 
@@ -146,11 +146,11 @@ def _explained(text: str) -> str:
 
 def _one(numbers: frozenset[str]) -> str:
     if len(numbers) != 1:
-        raise argparse.ArgumentTypeError("expected one rule or all. Write, say, --explain L03.")
+        raise argparse.ArgumentTypeError("expected one rule or all. Write, say, --explain L03")
     return next(iter(numbers))
 
 
 def _jobs(text: str) -> int:
     if text.isdecimal() and 1 <= int(text) <= 1024:
         return int(text)
-    raise argparse.ArgumentTypeError(f"expected an integer in [1, 1024], got {text!r}. Pass the cores to use.")
+    raise argparse.ArgumentTypeError(f"expected an integer in [1, 1024], got {text!r}. Pass the cores to use")

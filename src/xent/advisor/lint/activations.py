@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import libcst as cst
 
 from .source import FOLLOWED, Source, argument, is_word, number, text
 from .vocabulary import ACTIVATION_CLASSES, ACTIVATION_METHODS, ACTIVATIONS, LOSS_CLASSES, LOSS_FUNCTIONS, Kind, Loss
 
+Output = Kind | Literal["linear"]
 AXES = frozenset(("dim", "axis", "dtype"))
 # Keras layers whose output is linear unless they are given an activation, and how many arguments come before that
 LINEAR_LAYERS = {"keras.layers.Dense": 1} | {f"keras.layers.Conv{n}D": None for n in (1, 2, 3)}
@@ -72,7 +74,7 @@ def loss_calls(source: Source) -> Iterator[LossCall]:
 
 
 def takes_logits(loss: Loss, call: cst.Call, is_function: bool) -> bool | None:
-    """What a loss takes: Keras says it in an argument, which is the third of its functions and the first of its classes."""
+    """What a loss takes. Keras says it in an argument: the third of its functions, the first of its classes."""
     if loss.from_logits is not None:
         return loss.from_logits
     if any(arg.star for arg in call.args):
@@ -94,9 +96,10 @@ def activation(source: Source, node: cst.BaseExpression, depth: int = 0) -> Acti
         kind = ACTIVATIONS.get(name)
         return Activation(kind, call, argument(call, 0, "input", "logits", "x", "features")) if kind else None
     method = call.func
-    if isinstance(method, cst.Attribute) and method.attr.value in ACTIVATION_METHODS and _takes_axes_only(call):
-        if not is_word(method.value, "self"):
-            return Activation(ACTIVATION_METHODS[method.attr.value], call, method.value)
+    if isinstance(method, cst.Attribute) and not is_word(method.value, "self") and _takes_axes_only(call):
+        kind = ACTIVATION_METHODS.get(method.attr.value)
+        if kind is not None:
+            return Activation(kind, call, method.value)
     made_by = source.constructor(call.func)
     if made_by is None:
         return None
@@ -107,7 +110,7 @@ def activation(source: Source, node: cst.BaseExpression, depth: int = 0) -> Acti
     return Activation(ending, call, argument(call, 0, "input") if simple else None)
 
 
-def output(source: Source, made_by: cst.Call, depth: int = 0) -> Kind | str | None:
+def output(source: Source, made_by: cst.Call, depth: int = 0) -> Output | None:
     """What a module or layer ends in: an activation, "linear", or None where that is not certain."""
     if depth > FOLLOWED:
         return None
@@ -148,12 +151,12 @@ def _takes_axes_only(call: cst.Call) -> bool:
     )
 
 
-def _output_of_last(source: Source, modules: list[cst.BaseExpression], depth: int) -> Kind | str | None:
+def _output_of_last(source: Source, modules: list[cst.BaseExpression], depth: int) -> Output | None:
     made_by = source.constructor(modules[-1]) if modules else None
     return None if made_by is None else output(source, made_by, depth + 1)
 
 
-def _output_of_layer_call(source: Source, node: cst.BaseExpression, depth: int) -> Kind | str | None:
+def _output_of_layer_call(source: Source, node: cst.BaseExpression, depth: int) -> Output | None:
     call = source.value(node)
     if not isinstance(call, cst.Call):
         return None
@@ -163,7 +166,7 @@ def _output_of_layer_call(source: Source, node: cst.BaseExpression, depth: int) 
     return None if made_by is None else output(source, made_by, depth + 1)
 
 
-def _output_of_layer(source: Source, name: str, made_by: cst.Call) -> Kind | str | None:
+def _output_of_layer(source: Source, name: str, made_by: cst.Call) -> Output | None:
     if any(arg.star for arg in made_by.args):
         return None
     if name == "keras.layers.Activation":
@@ -177,16 +180,16 @@ def _output_of_layer(source: Source, name: str, made_by: cst.Call) -> Kind | str
     return "linear" if given is None or is_word(given, "None") else _keras_activation(source, given)
 
 
-def _keras_activation(source: Source, given: cst.BaseExpression | None) -> Kind | str | None:
+def _keras_activation(source: Source, given: cst.BaseExpression | None) -> Output | None:
     if given is None:
         return None
     word = text(given)
-    if word in ("softmax", "sigmoid", "log_softmax", "linear"):
-        return word
-    return ACTIVATIONS.get(source.name(given))
+    if word == "linear":
+        return "linear"
+    return ACTIVATIONS.get(source.name(given) if word is None else f"keras.activations.{word}")
 
 
-def _output_of_own_module(source: Source, made_by: cst.Call, depth: int) -> Kind | str | None:
+def _output_of_own_module(source: Source, made_by: cst.Call, depth: int) -> Output | None:
     """What the forward of a class of this module returns, where it has one return only."""
     definition = source.definition(made_by.func)
     if definition is None or not any(source.name(base.value) == "torch.Module" for base in definition.bases):

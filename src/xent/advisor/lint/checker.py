@@ -71,7 +71,11 @@ def lint_source(text: str, filename: str = "<string>", *, rules: Sequence[Rule] 
 
 
 def check_syntax(text: str) -> ast.Module:
-    """The module as Python itself parses it. Raises SourceError unless the text parses, and is no deeper than libcst's parser can go."""
+    """The module as Python parses it.
+
+    Raises:
+        SourceError: it does not parse, or is deeper than libcst's parser can go.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -133,4 +137,4 @@ def _is_silenced(line: str, number: str) -> bool:
 
 
 def _names(codes: str | None, number: str) -> bool:
-    return codes is None or number in codes.upper()
+    return codes is None or number in WORD.findall(codes.upper())

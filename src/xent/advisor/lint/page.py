@@ -7,7 +7,7 @@ from .rules import RULES
 
 
 def explanation(rule: Rule) -> str:
-    """One rule as a section of Markdown: what it looks for, why, the code before and after, and whether --fix mends it."""
+    """One rule as a section of Markdown: what it looks for, why, the code before and after, what --fix does."""
     mended = (
         "`--fix` writes the second form where the source says enough." if rule.mends else "`--fix` leaves it to you."
     )

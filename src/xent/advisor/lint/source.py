@@ -114,7 +114,7 @@ class Source:
         return node
 
     def assigned(self, node: cst.BaseExpression) -> cst.BaseExpression | None:
-        """The expression that a variable or an attribute of self was assigned, where there is only one that it can be."""
+        """The expression that a variable or an attribute of self was assigned, where it can be one only."""
         if isinstance(node, cst.Name):
             return self._variable(node)
         if isinstance(node, cst.Attribute) and isinstance(node.value, cst.Name) and node.value.value == "self":
@@ -173,7 +173,7 @@ class Source:
 
     @cached_property
     def _mutated(self) -> set[tuple[Scope | None, str]]:
-        """Variables whose value is changed in place: by x[...] =, by a method such as x.log_() or x.append(…), by out=x."""
+        """Variables changed in place: by x[...] =, by a method such as x.log_() or x.append(…), by out=x."""
         names = [arg.value for call in self.calls for arg in call.args if arg.keyword and arg.keyword.value == "out"]
         names += [
             call.func.value

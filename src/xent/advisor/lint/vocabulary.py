@@ -71,12 +71,12 @@ LOSS_FUNCTIONS: dict[str, Loss] = {
     "tf1.nn.sigmoid_cross_entropy_with_logits": _tf("sigmoid", position=None),
     "tf1.nn.weighted_cross_entropy_with_logits": _tf("sigmoid"),
     **{
-        f"{package}.losses.{name}": _tf(family, labels)
+        f"{package}.losses.{name}": loss
         for package in ("tensorflow", "tf1")
-        for name, family, labels in (
-            ("softmax_cross_entropy", "softmax", "onehot_labels"),
-            ("sparse_softmax_cross_entropy", "softmax", "labels"),
-            ("sigmoid_cross_entropy", "sigmoid", "multi_class_labels"),
+        for name, loss in (
+            ("softmax_cross_entropy", _tf("softmax", "onehot_labels")),
+            ("sparse_softmax_cross_entropy", _tf("softmax")),
+            ("sigmoid_cross_entropy", _tf("sigmoid", "multi_class_labels")),
         )
     },
     "tensorflow.contrib.losses.softmax_cross_entropy": _optax("softmax", labels="onehot_labels"),
@@ -107,6 +107,12 @@ LOSS_CLASSES: dict[str, Loss] = {
     },
 }
 
+NAMED: dict[str, Kind] = {
+    "softmax": "softmax",
+    "log_softmax": "log_softmax",
+    "sigmoid": "sigmoid",
+    "log_sigmoid": "log_sigmoid",
+}
 ACTIVATIONS: dict[str, Kind] = {
     "torch.softmax": "softmax",
     "torch.log_softmax": "log_softmax",
@@ -136,12 +142,7 @@ ACTIVATIONS: dict[str, Kind] = {
             "keras.ops",
             "keras.backend",
         )
-        for name, kind in (
-            ("softmax", "softmax"),
-            ("log_softmax", "log_softmax"),
-            ("sigmoid", "sigmoid"),
-            ("log_sigmoid", "log_sigmoid"),
-        )
+        for name, kind in NAMED.items()
     },
 }
 ACTIVATION_METHODS: dict[str, Kind] = {"softmax": "softmax", "log_softmax": "log_softmax", "sigmoid": "sigmoid"}
@@ -159,8 +160,16 @@ LOGARITHMS = frozenset(
     f"{p}.log" for p in ("torch", "tensorflow", "tf1", "jax.numpy", "keras.ops", "keras.backend", "numpy")
 )
 CLIPS = frozenset(
-    ["torch.clamp", "torch.clip", "tensorflow.clip_by_value", "tf1.clip_by_value", "jax.numpy.clip", "jax.lax.clamp"]
-    + ["keras.ops.clip", "keras.backend.clip", "numpy.clip"]
+    [
+        "torch.clamp",
+        "torch.clip",
+        "tensorflow.clip_by_value",
+        "tf1.clip_by_value",
+        "jax.numpy.clip",
+        "keras.ops.clip",
+        "keras.backend.clip",
+        "numpy.clip",
+    ]
 )
 REDUCTIONS = frozenset(
     f"{package}.{name}"
@@ -168,8 +177,15 @@ REDUCTIONS = frozenset(
     for name in ("sum", "mean", "reduce_sum", "reduce_mean")
 )
 ONE_HOT = frozenset(
-    ["torch.one_hot", "tensorflow.one_hot", "tf1.one_hot", "jax.nn.one_hot"]
-    + ["keras.utils.to_categorical", "keras.ops.one_hot", "keras.backend.one_hot"]
+    [
+        "torch.one_hot",
+        "tensorflow.one_hot",
+        "tf1.one_hot",
+        "jax.nn.one_hot",
+        "keras.utils.to_categorical",
+        "keras.ops.one_hot",
+        "keras.backend.one_hot",
+    ]
 )
 
 

@@ -77,9 +77,9 @@ def _without(source: Source, loss: LossCall, found: Activation) -> tuple[Edit, .
         written = source.code(found.logits)
         is_argument = isinstance(source.parents.get(found.call), cst.Arg)
         return (Edit(found.call, written if is_argument or _is_atom(found.logits) else f"({written})"),)
-    if source.value(loss.logits) is found.call and isinstance(loss.logits, cst.Name):
-        if source.is_constant(loss.logits) and source.is_constant(found.logits):
-            return (Edit(loss.logits, source.code(found.logits)),)
+    is_variable = source.is_constant(loss.logits) and source.assigned(loss.logits) is found.call
+    if is_variable and source.is_constant(found.logits):
+        return (Edit(loss.logits, source.code(found.logits)),)
     return ()
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import libcst as cst
 
 from ..activations import Activation, activation
+from ..names import canonical
 from ..rule import Edit, Problem, Rule
 from ..source import Source, argument, number
 from ..vocabulary import (
@@ -21,15 +22,26 @@ from ..vocabulary import (
     calls,
 )
 
-LOG_NAMES = {"softmax": "log_softmax", "expit": "log_expit"}
-# Where the sigmoid's logarithm is called otherwise than log_sigmoid
+# Activations whose logarithm has a name beside theirs; "softmax" is the method of a tensor
+LOG_NAMES = {
+    "softmax": "log_softmax",
+    "torch.softmax": "log_softmax",
+    "tensorflow.nn.softmax": "log_softmax",
+    "jax.nn.softmax": "log_softmax",
+    "keras.ops.softmax": "log_softmax",
+    "scipy.special.softmax": "log_softmax",
+    "xent.softmax": "log_softmax",
+    "jax.nn.sigmoid": "log_sigmoid",
+    "keras.ops.sigmoid": "log_sigmoid",
+    "scipy.special.expit": "log_expit",
+    "xent.sigmoid": "log_sigmoid",
+}
+# The sigmoid's logarithm in modules that have it elsewhere or under another name
 LOG_SIGMOIDS = {
-    "torch.sigmoid": "torch.nn.functional.logsigmoid",
-    "torch.nn.functional.sigmoid": "torch.nn.functional.logsigmoid",
-    "F.sigmoid": "F.logsigmoid",
-    "tf.sigmoid": "tf.math.log_sigmoid",
-    "tf.nn.sigmoid": "tf.math.log_sigmoid",
-    "tf.math.sigmoid": "tf.math.log_sigmoid",
+    "torch": "nn.functional.logsigmoid",
+    canonical("torch.nn.functional"): "logsigmoid",
+    "tensorflow": "math.log_sigmoid",
+    "tensorflow.math": "log_sigmoid",
 }
 LOG = calls(*LOGARITHMS)
 PROTECTIONS = ("clip", "clamp", "max", "where", "nan_to_num", "softplus", "exp", "finfo", "eps", "tiny", ">", "<", "+")
@@ -116,39 +128,16 @@ def _activation_of_log(source: Source, inner: cst.BaseExpression, kind: Kind) ->
 def _fused(source: Source, call: cst.Call, inner: cst.BaseExpression, found: Activation) -> tuple[Edit, ...]:
     """The edit that writes the logarithm of the activation as one function, where both stand in one place."""
     function = found.call.func
-    if found.call is not inner or found.logits is None or not isinstance(function, cst.Attribute):
+    if found.call is not inner or not isinstance(function, cst.Attribute) or any(arg.star for arg in found.call.args):
         return ()
-    if any(arg.star for arg in found.call.args):
+    name = source.name(function)
+    better = LOG_NAMES.get(name or function.attr.value)
+    if better is None and name in ("torch.sigmoid", "tensorflow.sigmoid"):
+        better = LOG_SIGMOIDS.get(source.name(function.value))
+    if better is None:
         return ()
-    written = source.code(function)
-    root = written.partition(".")[0]
-    if found.kind == "softmax":
-        name = f"{source.code(function.value)}.log_softmax"
-    elif found.logits is function.value:
-        return ()  # tensors have no method for it
-    elif source.name(function).startswith(("torch.", "tensorflow.", "tf1.")):
-        if written not in LOG_SIGMOIDS or source.name(cst.ensure_type(_leftmost(function), cst.Name)) not in (
-            "torch",
-            "tensorflow",
-            "tensorflow.compat.v1",
-            "torch.nn.functional",
-        ):
-            return ()
-        name = LOG_SIGMOIDS[written]
-    elif function.attr.value == "expit":
-        name = f"{source.code(function.value)}.log_expit"
-    else:
-        name = f"{source.code(function.value)}.log_sigmoid"
-    if root == "K" or source.name(function).startswith(("keras.backend.", "keras.activations.")):
-        return ()
-    after_name = found.call.with_changes(func=cst.parse_expression(name), lpar=[], rpar=[])
-    return (Edit(call, source.code(after_name)),)
-
-
-def _leftmost(node: cst.BaseExpression) -> cst.BaseExpression:
-    while isinstance(node, cst.Attribute):
-        node = node.value
-    return node
+    renamed = cst.parse_expression(f"{source.code(function.value)}.{better}")
+    return (Edit(call, source.code(found.call.with_changes(func=renamed, lpar=[], rpar=[]))),)
 
 
 def _is_negative_sum(source: Source, product: cst.BinaryOperation) -> bool:

@@ -59,7 +59,7 @@ def old_reduction(source: Source) -> Iterator[Problem]:
     """L10."""
     for call in source.calls:
         old = [a for a in call.args if a.keyword and a.keyword.value in ("size_average", "reduce")]
-        if not old or source.name(call.func) not in REDUCED or any(_is_passed_on(arg) for arg in old):
+        if not old or source.name(call.func) not in REDUCED or all(_is_passed_on(arg) for arg in old):
             continue
         words = " and ".join(arg.keyword.value for arg in old if arg.keyword)
         given = {arg.keyword.value: arg.value for arg in old if arg.keyword}
@@ -100,7 +100,7 @@ def softmax_of_v1(source: Source) -> Iterator[Problem]:
             yield Problem(call, "error", message, f"use tf.nn.{V1}", edits)
         elif name == f"tf1.nn.{V1}":
             message = f"{V1} of TensorFlow 1: deprecated, and no gradient goes to its labels"
-            fix = f"use {V1}_v2 (tf.nn.{V1} in TensorFlow 2), with tf.stop_gradient round the labels to keep their gradient out"
+            fix = f"use {V1}_v2 (tf.nn.{V1} in TensorFlow 2), with tf.stop_gradient round the labels"
             yield Problem(call, "warning", message, fix)
 
 
@@ -140,14 +140,12 @@ def _reduction(average: cst.BaseExpression | None, reduce: cst.BaseExpression | 
             values.append(False)
         else:
             return None
-    if is_word(average, "None") and (reduce is None or is_word(reduce, "None")):
-        return None
     return "none" if not values[1] else "mean" if values[0] else "sum"
 
 
 def _is_passed_on(arg: cst.Arg) -> bool:
-    """Whether a function hands its own argument of this name to torch's: its callers decide."""
-    return arg.keyword is not None and is_word(arg.value, arg.keyword.value)
+    """Whether a function hands its own argument of this name to torch's, where its callers decide, or the default."""
+    return arg.keyword is not None and (is_word(arg.value, arg.keyword.value) or is_word(arg.value, "None"))
 
 
 def _with_reduction(source: Source, call: cst.Call, old: list[cst.Arg], reduction: str) -> str:
