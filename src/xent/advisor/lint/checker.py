@@ -89,7 +89,7 @@ def check_syntax(text: str) -> ast.Module:
 
 
 def _names_in(tree: ast.Module) -> set[str]:
-    """The names and short strings in a module, f() for functions that are called, f= for keywords."""
+    """The names and strings in a module, and calls, factors, keywords and sums as `Rule.words` writes them."""
     names: set[str] = set()
     for node in ast.walk(tree):
         match node:
@@ -97,14 +97,26 @@ def _names_in(tree: ast.Module) -> set[str]:
                 names.add(name)
             case ast.alias(name=name):
                 parts = name.split(".")
-                names.update(parts, (f"{part}()" for part in parts))  # it may be called by another name
+                # it may be called by another name
+                names.update(parts, (f"{part}()" for part in parts), (f"*{part}()" for part in parts))
             case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)):
                 names.add(f"{name}()")
+            case ast.BinOp(op=ast.Mult(), left=left, right=right):
+                names.update(f"*{called}" for side in (left, right) if (called := _called(side)))
+            case ast.AugAssign(op=ast.Add(), target=ast.Name()):
+                names.add("+=")
             case ast.keyword(arg=str(name)):
                 names.add(f"{name}=")
             case ast.ImportFrom(module=str(name)):
                 names.update(name.split("."))
     return names
+
+
+def _called(node: ast.expr) -> str:
+    match node:
+        case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)):
+            return f"{name}()"
+    return ""
 
 
 def _located(source: Source, lines: list[str], filename: str, rule: Rule, problem: Problem) -> LintFinding | None:

@@ -40,8 +40,9 @@ class Rule:
         why: what is wrong with it.
         bad, good: a module that breaks it, and the same module mended.
         mends: whether --fix turns the bad module into the good one.
-        words: groups of names, written f() for functions that are called and f= for keywords. A module in which some
-            group has no name at all cannot break the rule.
+        words: groups of names, written f() for functions that are called, *f() for those that are called as a factor,
+            f= for keywords, and += for sums of a variable. A module in which some group has no name at all cannot break
+            the rule.
         check: finds the places.
     """
 
@@ -60,4 +61,4 @@ class Rule:
 
     def may_find_in(self, words: Set[str]) -> bool:
         """The same from the words of the text, comments and all."""
-        return all(any(name.rstrip("()=") in words for name in group) for group in self.words)
+        return all(any((word := name.strip("*()+=")) in words or not word for name in group) for group in self.words)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from functools import cached_property
+from dataclasses import fields
+from functools import cache, cached_property
 
 import libcst as cst
 from libcst.metadata import (
@@ -16,7 +17,6 @@ from libcst.metadata import (
     ExpressionContext,
     ExpressionContextProvider,
     MetadataWrapper,
-    ParentNodeProvider,
     PositionProvider,
     QualifiedNameSource,
     Scope,
@@ -50,6 +50,10 @@ NEUTRAL_METHODS = frozenset(
 )
 MODULE_METHODS = frozenset(["cpu", "cuda", "double", "eval", "float", "half", "requires_grad_", "to", "train"])
 GROWING_METHODS = frozenset(["add", "add_module", "append", "extend", "insert", "pop", "register_module"])
+LAYOUT = (
+    *("comma", "equal", "footer", "header", "indent", "leading_lines", "lines_after", "lpar", "rpar", "semicolon"),
+    *("trailing", "whitespace"),
+)
 FOLLOWED = 8  # variables and methods between a use and its value
 
 
@@ -61,7 +65,7 @@ class Source:
         self.wrapper = MetadataWrapper(cst.parse_module(text), unsafe_skip_copy=True)
         self.module = self.wrapper.module
         self.scopes = self.wrapper.resolve(ScopeProvider)
-        self.parents = self.wrapper.resolve(ParentNodeProvider)
+        self.parents = parents(self.module)
         self.nodes = _Nodes()
         for node in self.parents:
             self.nodes.add(node)
@@ -287,6 +291,34 @@ class _Nodes:
                 self.imported.add(_root(name))
             case cst.ImportFrom(module=cst.BaseExpression() as name, relative=[]):
                 self.imported.add(_root(name))
+
+
+def parents(module: cst.Module) -> dict[cst.CSTNode, cst.CSTNode]:
+    """The node round each node, in the order of the source, without white space and punctuation.
+
+    libcst's own provider visits those too, and takes several times as long.
+    """
+    found: dict[cst.CSTNode, cst.CSTNode] = {}
+    left: list[tuple[cst.CSTNode, cst.CSTNode | None]] = [(module, None)]
+    while left:
+        node, parent = left.pop()
+        if parent is not None:
+            found[node] = parent
+        inner: list[cst.CSTNode] = []
+        for name in _parts(type(node)):
+            value = getattr(node, name)
+            if isinstance(value, cst.CSTNode):
+                inner.append(value)
+            elif isinstance(value, list | tuple):
+                inner.extend(value)
+        left.extend((child, node) for child in reversed(inner))
+    return found
+
+
+@cache
+def _parts(kind: type[cst.CSTNode]) -> tuple[str, ...]:
+    """The fields of a kind of node that hold code."""
+    return tuple(field.name for field in fields(kind) if not field.name.startswith(LAYOUT))
 
 
 def arguments(call: cst.Call) -> tuple[list[cst.Arg], dict[str, cst.Arg]] | None:

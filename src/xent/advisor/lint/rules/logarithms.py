@@ -311,7 +311,7 @@ def cross_entropy(labels, probabilities):
     return -np.sum(xlogy(labels, probabilities))
 """,
         mends=False,
-        words=(FRAMEWORKS, LOG, frozenset(("sum()", "reduce_sum()"))),
+        words=(FRAMEWORKS, frozenset(("*log()",)), frozenset(("sum()", "reduce_sum()"))),
         check=unprotected_sum,
     ),
     Rule(

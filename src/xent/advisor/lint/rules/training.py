@@ -138,7 +138,7 @@ def epoch(model, batches, optimizer, criterion):
     return torch.as_tensor(total)
 """,
         mends=True,
-        words=(frozenset(("torch",)), frozenset(("backward()",))),
+        words=(frozenset(("torch",)), frozenset(("backward()",)), frozenset(("+=",))),
         check=kept_graph,
     ),
 )
