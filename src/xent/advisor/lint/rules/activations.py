@@ -149,8 +149,9 @@ def step(model, x, y):
         number="L03",
         summary="BCELoss or binary_cross_entropy of a sigmoid",
         why=(
-            "In float32 the sigmoid is 1 from a logit of 17 on, and its logarithm's other side log(1 - p) is cut "
-            "off at -100. The form that takes logits is exact everywhere, and one pass instead of two."
+            "In float32 the sigmoid is 1 from a logit of 17 on. With the label 0 the loss then jumps from 16 to "
+            "100, where BCELoss cuts the logarithm off, and the gradient to 0. The form that takes logits is "
+            "exact everywhere, and one pass instead of two."
         ),
         bad="""\
 import torch

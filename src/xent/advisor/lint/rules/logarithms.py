@@ -49,12 +49,16 @@ PROTECTIONS = ("clip", "clamp", "max", "where", "nan_to_num", "softplus", "exp",
 
 def log_of_softmax(source: Source) -> Iterator[Problem]:
     """L04."""
-    yield from _log_of(source, "softmax", "log_softmax", "is -inf, with a gradient of NaN, from a difference of 104 on")
+    yield from _log_of(
+        source, "softmax", "log_softmax", "is -inf, with a gradient of NaN, where the softmax rounds to 0"
+    )
 
 
 def log_of_sigmoid(source: Source) -> Iterator[Problem]:
     """L05."""
-    yield from _log_of(source, "sigmoid", "log_sigmoid", "is -inf, with a gradient of NaN, for logits below -104")
+    yield from _log_of(
+        source, "sigmoid", "log_sigmoid", "is -inf, with a gradient of NaN, where the sigmoid rounds to 0"
+    )
 
 
 def unprotected_sum(source: Source) -> Iterator[Problem]:
@@ -238,9 +242,9 @@ RULES = (
         number="L04",
         summary="log(softmax(x))",
         why=(
-            "The softmax rounds to 0 where a logit lies 104 or more below the largest one (float32); its "
-            "logarithm is -inf and the gradient NaN. A small number added to it hides that and cuts the gradient "
-            "off. log_softmax is exact."
+            "The softmax of a logit far below the largest one rounds to 0 in float32 (from a difference of 88 on "
+            "in JAX, of 104 in PyTorch); its logarithm is then -inf and the gradient NaN. A small number added to "
+            "it hides that and cuts the gradient off. log_softmax is exact."
         ),
         bad="""\
 import torch
@@ -264,8 +268,9 @@ def step(logits):
         number="L05",
         summary="log(sigmoid(x)) or log(1 - sigmoid(x))",
         why=(
-            "The sigmoid rounds to 0 for logits below -104 and to 1 above 17 (float32); one of the two logarithms "
-            "is then -inf and its gradient NaN. log_sigmoid(x), and log_sigmoid(-x) for the other, are exact."
+            "In float32 the sigmoid rounds to 0 for logits around -90 and below, and to 1 from 17 on; one of the "
+            "two logarithms is then -inf and its gradient NaN. log_sigmoid(x), and log_sigmoid(-x) for the other, "
+            "are exact."
         ),
         bad="""\
 import jax
