@@ -15,6 +15,8 @@ from pictures import FIGURES, row
 
 PLACE = re.compile(r"^<!-- (figures?|tables?): ([\w -]+) -->$", re.M)
 PROMPT = re.compile(r"^```python\n(?=>>> )", re.M)
+# The ends of lines within Chinese text, which browsers would show as blanks.
+CHINESE_LINES = re.compile(r"(?<=[\u3000-\u9fff\uff00-\uffef])\n(?=[\u3000-\u9fff\uff00-\uffef])")
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.S)
 NAMED = re.compile(r"<mi>(log|max|exp)</mi>")  # functions, which need space before their argument
 
@@ -29,6 +31,8 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
             raise PluginError(f"{page.file.src_path}: no {kind} {unknown[0]!r} among {', '.join(sorted(known))}")
         return row(names) if kind == "figure" else "\n\n".join(TABLES[name]() for name in names)
 
+    if page.file.src_path.startswith("zh/"):
+        markdown = CHINESE_LINES.sub("", markdown)
     return PROMPT.sub("```pycon\n", PLACE.sub(made, markdown))
 
 
