@@ -2,38 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from .api import sigmoid_cross_entropy, softmax_cross_entropy
 from .errors import type_error, value_error
 from .frontends import frontend_for
+from .frontends.sampled import Ranking
 from .labels import TopK
+from .losses.weights import finite_weights
 from .options import check_reduction, positive_number
-from .sampling.arguments import integer
+from .problem import check_sample_weight
+from .sampling.arguments import flag, integer
 from .sampling.sampler import Candidates, Sampler
 
 
-def _source(sampler: Any, candidates: Any, classes: int) -> Any:
-    """What the candidates come from: they themselves, or a function of the true classes."""
+def _source(sampler: Any, candidates: Any, weight: Any) -> Sampler | Candidates:
+    """What the candidates come from: they themselves, or a sampler."""
     if (sampler is None) == (candidates is None):
         got = "neither" if sampler is None else "both"
         raise type_error("sampler", "a sampler or candidates, one of them", got, "Pass xent.samplers.LogUniform(…).")
     if candidates is not None:
-        return candidates
+        return candidates  # type: ignore[no-any-return]
     if not isinstance(sampler, Sampler):
         raise type_error("sampler", "one of xent.samplers", type(sampler).__name__, "Pass what you drew as candidates.")
-    if sampler.range_max > classes:
-        expected = f"a sampler of at most {classes} classes, the lines of the weight"
+    shape = getattr(weight, "shape", ()) or (len(weight),)
+    if sampler.range_max > shape[0]:
+        expected = f"a sampler of at most {shape[0]} classes, the lines of the weight"
         raise value_error("sampler", expected, f"range_max={sampler.range_max}", "Pass range_max=weight.shape[0].")
-    return sampler.sample
+    return sampler
 
 
-def _classes(weight: Any) -> int:
-    shape = getattr(weight, "shape", None)
-    return int(shape[0]) if shape is not None and len(shape) else 0
-
-
-def _sampled(
+def _loss(
+    reduced: Callable[..., Any],
+    corrected: bool,
     inputs: Any,
     weight: Any,
     labels: Any,
@@ -41,33 +43,37 @@ def _sampled(
     candidates: Any,
     bias: Any,
     temperature: Any,
-    corrected: bool,
     remove_hits: Any,
+    sample_weight: Any,
+    reduction: str,
+    normalizer: Any,
     sparse: Any,
     validate: Any,
-) -> tuple[Any, Any]:
-    """The front-end, and the logits of true and sampled classes."""
+    ranking: Ranking | None = None,
+) -> Any:
+    """A loss of the logits of true and sampled classes: `reduced` is `_softmax` or `_binary`."""
     frontend = frontend_for(inputs, "inputs")
     found = frontend.sampled_logits(
         inputs,
         weight,
         labels,
-        _source(sampler, candidates, _classes(weight)),
+        _source(sampler, candidates, weight),
         bias=bias,
         corrected=corrected,
-        remove_hits=bool(remove_hits),
+        remove_hits=flag("remove_accidental_hits", remove_hits),
         temperature=positive_number("temperature", temperature),
-        sparse=bool(sparse),
-        validate=bool(validate),
+        sparse=flag("sparse_gradient", sparse),
+        validate=flag("validate", validate),
+        ranking=ranking,
     )
-    return frontend.NAMESPACE, found
+    return reduced(frontend.NAMESPACE, found, sample_weight, reduction, normalizer)
 
 
 def _softmax(xp: Any, found: Any, sample_weight: Any, reduction: str, normalizer: Any) -> Any:
     labels = found.zeros
     if found.true_classes != 1:
         indices = found.zeros[..., None] + xp.arange(found.true_classes)
-        labels = TopK(indices, xp.astype(xp.ones_like(indices), "float32") / found.true_classes)
+        labels = TopK(indices, xp.ones_like(found.logits[..., : found.true_classes]) / found.true_classes)
     return softmax_cross_entropy(
         found.logits, labels, sample_weight=sample_weight, reduction=reduction, normalizer=normalizer
     )
@@ -75,21 +81,26 @@ def _softmax(xp: Any, found: Any, sample_weight: Any, reduction: str, normalizer
 
 def _binary(xp: Any, found: Any, sample_weight: Any, reduction: str, normalizer: Any) -> Any:
     """The sigmoid losses of each row added up; the true classes share a label of 1."""
-    columns = xp.arange(xp.shape(found.logits)[-1])
-    labels = xp.zeros_like(found.logits) + xp.astype(columns < found.true_classes, "float32") / found.true_classes
-    labels = xp.stop_gradient(labels)
+    logits, dtype = found.logits, xp.dtype_name(found.logits)
+    columns = xp.arange(xp.shape(logits)[-1])
+    share = xp.astype(columns < found.true_classes, dtype) / found.true_classes
+    labels = xp.stop_gradient(xp.zeros_like(logits) + share)
+    weight = None
+    if sample_weight is not None:
+        weight = xp.as_array("sample_weight", sample_weight, logits)
+        check_sample_weight(xp.shape(weight), xp.shape(found.zeros))
+        if xp.is_readable(weight):
+            finite_weights("sample_weight", xp.numpy_of(weight))
+        weight = weight[..., None]  # of all numbers of a row
     if check_reduction(reduction) == "mean" and normalizer is None:
         # the mean over rows; that of single numbers would divide by their number, too
-        ones = xp.astype(xp.ones_like(found.zeros), "float32")
-        weights = ones if sample_weight is None else ones * xp.as_array("sample_weight", sample_weight, found.logits)
-        normalizer = xp.stop_gradient(xp.sum(weights))
+        mass = xp.ones_like(logits[..., :1])
+        normalizer = xp.stop_gradient(xp.sum(mass if weight is None else mass * xp.astype(weight, dtype)))
         if xp.is_readable(normalizer):
             normalizer = float(xp.numpy_of(normalizer))
             if normalizer == 0:
                 reduction, normalizer = "sum", None  # of nothing
-    loss = sigmoid_cross_entropy(
-        found.logits, labels, sample_weight=sample_weight, reduction=reduction, normalizer=normalizer
-    )
+    loss = sigmoid_cross_entropy(logits, labels, sample_weight=weight, reduction=reduction, normalizer=normalizer)
     return xp.sum(loss, -1) if reduction == "none" else loss
 
 
@@ -151,7 +162,9 @@ def sampled_softmax_loss(
 
     Source: Jean et al. 2015, On Using Very Large Target Vocabulary (arXiv:1412.2007); `tf.nn.sampled_softmax_loss`.
     """
-    xp, found = _sampled(
+    return _loss(
+        _softmax,
+        True,
         inputs,
         weight,
         labels,
@@ -159,12 +172,13 @@ def sampled_softmax_loss(
         candidates,
         bias,
         temperature,
-        True,
         remove_accidental_hits,
+        sample_weight,
+        reduction,
+        normalizer,
         sparse_gradient,
         validate,
     )
-    return _softmax(xp, found, sample_weight, reduction, normalizer)
 
 
 def nce_loss(
@@ -208,7 +222,9 @@ def nce_loss(
 
     Source: Gutmann and Hyvärinen 2010; Mnih and Teh 2012 (arXiv:1206.6426); `tf.nn.nce_loss`.
     """
-    xp, found = _sampled(
+    return _loss(
+        _binary,
+        True,
         inputs,
         weight,
         labels,
@@ -216,12 +232,13 @@ def nce_loss(
         candidates,
         bias,
         temperature,
-        True,
         remove_accidental_hits,
+        sample_weight,
+        reduction,
+        normalizer,
         sparse_gradient,
         validate,
     )
-    return _binary(xp, found, sample_weight, reduction, normalizer)
 
 
 def negative_sampling_loss(
@@ -264,7 +281,9 @@ def negative_sampling_loss(
 
     Source: Mikolov et al. 2013 (arXiv:1310.4546).
     """
-    xp, found = _sampled(
+    return _loss(
+        _binary,
+        False,
         inputs,
         weight,
         labels,
@@ -272,12 +291,13 @@ def negative_sampling_loss(
         candidates,
         bias,
         temperature,
-        False,
         remove_accidental_hits,
+        sample_weight,
+        reduction,
+        normalizer,
         sparse_gradient,
         validate,
     )
-    return _binary(xp, found, sample_weight, reduction, normalizer)
 
 
 def rank_sampled_softmax_loss(
@@ -328,39 +348,28 @@ def rank_sampled_softmax_loss(
 
     Source: `tf.contrib.nn.rank_sampled_softmax_loss` of TensorFlow 1.15.
     """
-    frontend = frontend_for(inputs, "inputs")
-    source = _source(sampler, candidates, _classes(weight))
-    kept = integer("num_resampled", num_resampled, 1, 2**31 - 1)
-    drawn = sampler.num_sampled if sampler is not None else None
-    if drawn is None:
-        drawn = frontend.NAMESPACE.shape(frontend.NAMESPACE.as_array("candidates", candidates[0], inputs))[-1]
-    if kept >= drawn:
-        expected = f"fewer than num_sampled ({drawn})"
-        raise value_error("num_resampled", expected, str(kept), "Draw more candidates, or keep fewer.")
-    best = frontend.ranked_candidates(
-        inputs,
-        weight,
-        labels,
-        source,
-        bias=bias,
-        kept=kept,
-        temperature=positive_number("sampling_temperature", sampling_temperature),
-        sparse=bool(sparse_gradient),
+    ranking = Ranking(
+        integer("num_resampled", num_resampled, 1, 2**31 - 1),
+        positive_number("sampling_temperature", sampling_temperature),
+        flag("calibrated", calibrated),
     )
-    if calibrated:
-        best = Candidates(best[0], best[1], best[2] * (kept / drawn))
-    return sampled_softmax_loss(
+    return _loss(
+        _softmax,
+        True,
         inputs,
         weight,
         labels,
-        bias=bias,
-        candidates=best,
-        remove_accidental_hits=remove_accidental_hits,
-        sample_weight=sample_weight,
-        reduction=reduction,
-        normalizer=normalizer,
-        sparse_gradient=sparse_gradient,
-        validate=validate,
+        sampler,
+        candidates,
+        bias,
+        1.0,
+        remove_accidental_hits,
+        sample_weight,
+        reduction,
+        normalizer,
+        sparse_gradient,
+        validate,
+        ranking,
     )
 
 

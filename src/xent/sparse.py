@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .errors import label_error
+
 
 class SparseRows(NamedTuple):
     """The gradient to an array of which only some lines were used: their numbers, and what each adds.
@@ -18,7 +20,7 @@ class SparseRows(NamedTuple):
         ids: integers [M]. `rows`: [M, ...], the lines. `size`: how many lines the array has.
 
     Raises:
-        IndexError: from `to_dense` on NumPy, a number that is no line.
+        IndexError: from `to_dense` on NumPy, a number that is no line; JAX leaves such ones out.
         TypeError: from `coalesced` in code that JAX compiles, where the number of lines would depend on values.
 
     Example:
@@ -42,7 +44,7 @@ class SparseRows(NamedTuple):
         return SparseRows(xp.concat([self.ids, other.ids]), xp.concat([self.rows, other.rows]), self.size)
 
     def coalesced(self) -> SparseRows:
-        """Each number once, rising, with the sum of its lines."""
+        """Each number once, rising, with the sum of its lines; in half precision, a sum in float32 rounded once."""
         xp = self.rows.__array_namespace__()
         if xp is not np:
             ids, places = xp.unique_inverse(self.ids)
@@ -50,15 +52,25 @@ class SparseRows(NamedTuple):
         order = np.argsort(self.ids, kind="stable")
         ids = self.ids[order]
         first = np.flatnonzero(np.diff(ids, prepend=ids[:1] - 1))
-        rows = np.add.reduceat(self.rows[order], first, axis=0) if len(ids) else self.rows
-        return SparseRows(ids[first], rows, self.size)
+        rows = np.add.reduceat(_widened(self.rows[order]), first, axis=0) if len(ids) else self.rows
+        return SparseRows(ids[first], rows.astype(self.rows.dtype, copy=False), self.size)
 
     def to_dense(self) -> Any:
         """The whole array."""
         xp = self.rows.__array_namespace__()
         if xp is not np:
-            return xp.zeros((self.size, *self.rows.shape[1:]), self.rows.dtype).at[self.ids].add(self.rows)
+            rows = _widened(self.rows)
+            # a negative number would count from the end
+            ids = xp.where(self.ids < 0, self.size, self.ids)
+            return xp.zeros((self.size, *rows.shape[1:]), rows.dtype).at[ids].add(rows).astype(self.rows.dtype)
         ids, rows, size = self.coalesced()
+        bad = ids[(ids < 0) | (ids >= size)]
+        if bad.size:
+            raise label_error("ids", int(np.argmax(self.ids == bad[0])), int(bad[0]), size, "Check the size.")
         out = np.zeros((size, *rows.shape[1:]), rows.dtype)
         out[ids] = rows
         return out
+
+
+def _widened(rows: Any) -> Any:
+    return rows.astype("float32") if rows.dtype.itemsize == 2 else rows

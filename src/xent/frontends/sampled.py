@@ -12,12 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import type_error, value_error
-from ..problem import INTEGER_DTYPES, check_head, check_logits_dtype
+from ..problem import INTEGER_DTYPES, LOGIT_DTYPES, check_head, check_logits_dtype
 from ..sampling import logits as sampling_logits
-from ..sampling.proposal import Proposal, as_candidates, inside, known, traced
-from ..sampling.sampler import Candidates
-
-Draw = Callable[[Any], Candidates]  # of true classes [N, T] as a NumPy array
+from ..sampling import proposal as proposals
+from ..sampling.proposal import Proposal
+from ..sampling.sampler import Candidates, Sampler
 
 
 class Sampled(NamedTuple):
@@ -31,6 +30,16 @@ class Sampled(NamedTuple):
     """T"""
 
 
+class Ranking(NamedTuple):
+    """Of the classes drawn only those with the largest logits stay."""
+
+    kept: int
+    temperature: float
+    """Divides the logits by which they rank."""
+    calibrated: bool
+    """Whether the expected counts are those of a sample of `kept` classes."""
+
+
 class _Arguments(NamedTuple):
     inputs: Any
     """[..., D]"""
@@ -38,26 +47,26 @@ class _Arguments(NamedTuple):
     bias: Any
     true_ids: Any
     """[N, T], of NumPy where the values are known."""
-    lead: tuple[int, ...]
-    """The axes of the inputs but the last."""
     dtype: str
     """Of the logits."""
 
 
 def _checked(xp: Any, inputs: Any, weight: Any, labels: Any, bias: Any, drawing: bool) -> _Arguments:
     """`drawing`: the labels are fetched from wherever they are; else, only those in the processor's memory are read."""
-    w = xp.as_array("weight", weight, inputs)
-    b = None if bias is None else xp.as_array("bias", bias, inputs)
-    named = {"inputs": inputs, "weight": w} | ({} if b is None else {"bias": b})
-    dtype = check_logits_dtype(xp.dtype_name(inputs), "inputs")
+    x = xp.as_array("inputs", inputs, inputs)
+    w = xp.as_array("weight", weight, x)
+    b = None if bias is None else xp.as_array("bias", bias, x)
+    named = {"inputs": x, "weight": w} | ({} if b is None else {"bias": b})
+    dtype = check_logits_dtype(xp.dtype_name(x), "inputs")
     check_head({name: (xp.shape(array), xp.dtype_name(array)) for name, array in named.items()})
-    y = xp.as_array("labels", labels, inputs)
+    y = xp.as_array("labels", labels, x)
     if xp.dtype_name(y) not in INTEGER_DTYPES:
         raise type_error("labels", "true classes as integers", xp.dtype_name(y), "Convert them to int64.")
-    shape, lead = xp.shape(y), xp.shape(inputs)[:-1]
+    shape, lead = xp.shape(y), xp.shape(x)[:-1]
     if shape[: len(lead)] != lead or len(shape) > len(lead) + 1:
         expected = f"shape {lead} or {(*lead, 'T')}: one or T true classes a row"
-        raise value_error("labels", expected, f"shape {shape}", "Reshape.")
+        remedy = "Give each row of the inputs its labels."
+        raise value_error("labels", expected, f"shape {shape}", remedy)
     if drawing:
         values = xp.values(y)
         if values is None:
@@ -71,17 +80,18 @@ def _checked(xp: Any, inputs: Any, weight: Any, labels: Any, bias: Any, drawing:
     if not true_classes:
         raise value_error("labels", "at least one true class a row", f"shape {shape}", "Leave such rows out.")
     rows = (-1, true_classes)
-    y = xp.reshape(y, rows) if values is None else np.reshape(values, rows).astype(np.int64, copy=False)
-    return _Arguments(inputs, w, b, y, lead, dtype)
+    y = xp.reshape(y, rows) if values is None else np.ascontiguousarray(np.reshape(values, rows), np.int64)
+    return _Arguments(x, w, b, y, dtype)
 
 
 def sampled_logits(
     xp: Any,
     logits_of: Callable[..., Any],
+    logsumexp: Callable[[Any, int], Any],
     inputs: Any,
     weight: Any,
     labels: Any,
-    candidates: Draw | Candidates,
+    candidates: Sampler | Candidates,
     *,
     bias: Any,
     corrected: bool,
@@ -89,6 +99,7 @@ def sampled_logits(
     temperature: float,
     sparse: bool,
     validate: bool,
+    ranking: Ranking | None = None,
 ) -> Sampled:
     """The logits for candidates that are given, or drawn once the labels are known.
 
@@ -97,37 +108,84 @@ def sampled_logits(
         corrected: the logits lose the logarithm of the expected counts.
         sparse: the gradients to weight and bias are sparse.
     """
-    a = _checked(xp, inputs, weight, labels, bias, callable(candidates))
-    proposal = _proposal(xp, a, candidates, corrected, remove_hits, validate)
-    owned = (None if p is None else xp.own(p, a.inputs) for p in proposal[:-1])
-    arrays = Proposal(*owned, hits=proposal.hits)  # type: ignore[misc]
-    gather = partial(xp.gather, sparse=sparse)
-    logits = logits_of(xp, gather, a.inputs, a.weight, a.bias, arrays, a.dtype, temperature)
+    a = _checked(xp, inputs, weight, labels, bias, isinstance(candidates, Sampler))
+    proposal = _proposal(xp, a, candidates, corrected, validate)
+    lines = partial(xp.lines, sparse=sparse)
+    if ranking is not None:
+        proposal = _ranked(xp, logsumexp, lines, a, proposal, ranking)
+    if remove_hits:
+        proposal = proposals.with_hits(xp, proposal)
+    logits = logits_of(xp, lines, a.inputs, a.weight, a.bias, _owned(xp, a, proposal), a.dtype, temperature)
     zeros = xp.zeros_like(xp.own(a.true_ids, a.inputs)[:, 0])
-    if len(a.lead) != 1:
-        zeros = xp.reshape(zeros, a.lead)
-    return Sampled(logits, zeros, a.true_ids.shape[1])
+    return Sampled(logits, sampling_logits.by_rows(xp, zeros, a.inputs), a.true_ids.shape[1])
 
 
-def _proposal(
-    xp: Any, a: _Arguments, candidates: Draw | Candidates, corrected: bool, remove_hits: bool, validate: bool
-) -> Proposal:
+def _owned(xp: Any, a: _Arguments, proposal: Proposal) -> Proposal:
+    """The proposal in the framework's arrays; hits whose places are known stay what they are."""
+    owned = (None if p is None else xp.own(p, a.inputs) for p in proposal[:-1])
+    return Proposal(*owned, hits=proposal.hits)  # type: ignore[misc]
+
+
+def _proposal(xp: Any, a: _Arguments, candidates: Sampler | Candidates, corrected: bool, validate: bool) -> Proposal:
     classes = xp.shape(a.weight)[0]
-    if callable(candidates):
-        drawn = candidates(a.true_ids if validate else inside(a.true_ids, classes)[0])
-        return known(a.true_ids, classes, drawn, corrected, remove_hits, validate)
-    given = [xp.as_array("candidates", part, a.inputs) for part in as_candidates(candidates)]
-    if isinstance(a.true_ids, np.ndarray) and all(xp.is_readable(part) for part in given):
-        values = Candidates(*(xp.numpy_of(part) for part in given))
-        return known(a.true_ids, classes, values, corrected, remove_hits, validate)
-    true_ids = xp.own(a.true_ids, a.inputs)
-    return traced(xp, true_ids, Candidates(*given), a.dtype, corrected, remove_hits)
+    if isinstance(candidates, Sampler):
+        # a class beyond a sampler's range has no expected count
+        reach, labels = candidates.range_max, a.true_ids
+        if validate:
+            remedy = f"The sampler draws from {reach} of {classes} classes: map the labels into its range, or widen it."
+            proposals.check_ids("labels", labels, reach, remedy)
+        drawn = candidates.sample(labels if validate else proposals.inside(labels, reach)[0])
+        return proposals.known(labels, reach, drawn, corrected, validate)
+    parts = zip(Candidates._fields, proposals.as_candidates(candidates), (True, corrected, corrected), strict=True)
+    given: list[Any] = [
+        xp.as_array(f"candidates.{name}", part, a.inputs) if used else None for name, part, used in parts
+    ]
+    readable = isinstance(a.true_ids, np.ndarray)
+    shape = a.true_ids.shape if readable else xp.shape(a.true_ids)
+    proposals.check_shapes(xp, Candidates(*given), xp.shape(a.inputs)[:-1], shape, corrected)
+    if readable and all(part is None or xp.is_readable(part) for part in given):
+        given = [part if part is None else xp.numpy_of(part) for part in given]
+        return proposals.known(a.true_ids, classes, Candidates(*given), corrected, validate)
+    return proposals.traced(xp, xp.own(a.true_ids, a.inputs), classes, Candidates(*given), a.dtype, corrected)
+
+
+def _ranked(
+    xp: Any,
+    logsumexp: Callable[[Any, int], Any],
+    lines: Callable[..., Any],
+    a: _Arguments,
+    proposal: Proposal,
+    ranking: Ranking,
+) -> Proposal:
+    """The proposal of the sampled classes whose logits, divided by a temperature, have the largest log-sum-exp."""
+    owned = _owned(xp, a, proposal)
+    shape = xp.shape(owned.sampled_ids)
+    if len(shape) != 1:
+        expected = "shape (S,): one list for all rows"
+        raise value_error("candidates.sampled_ids", expected, f"shape {shape}", "Draw one list.")
+    if ranking.kept >= shape[0]:
+        expected, remedy = f"fewer than num_sampled ({shape[0]})", "Draw more candidates, or keep fewer."
+        raise value_error("num_resampled", expected, str(ranking.kept), remedy)
+    x, w, b = (None if t is None else xp.stop_gradient(t) for t in (a.inputs, a.weight, a.bias))
+    rows = lines(w, owned.sampled_ids, a.dtype)
+    scores = sampling_logits.as_rows(xp, x, a.dtype) @ xp.permute_dims(rows, (1, 0))
+    if b is not None:
+        scores = scores + lines(b, owned.sampled_ids, a.dtype)
+    # where there are no rows, all classes rank alike
+    scores = scores if xp.shape(scores)[0] else xp.zeros_like(rows[None, :, 0])
+    best = xp.top(logsumexp(scores / ranking.temperature, 0), ranking.kept)
+    fraction = ranking.kept / shape[0] if ranking.calibrated else 1.0
+    if isinstance(proposal.sampled_ids, np.ndarray) and xp.is_readable(best):
+        places = xp.numpy_of(best)
+        return proposals.chosen(np, proposal, lambda array: array[places], fraction)
+    return proposals.chosen(xp, owned, lambda array: xp.gather(array, best), fraction)
 
 
 def in_batch_logits(
     xp: Any, logits_of: Callable[..., Any], queries: Any, items: Any, item_ids: Any, log_q: Any, temperature: float
 ) -> tuple[Any, Any]:
     """The logits of every item for every query, and the place of the query's own."""
+    queries = xp.as_array("queries", queries, queries)
     items = xp.as_array("items", items, queries)
     dtype = check_logits_dtype(xp.dtype_name(queries), "queries")
     shape, other = xp.shape(queries), xp.shape(items)
@@ -141,49 +199,24 @@ def in_batch_logits(
         raise type_error("items", f"the dtype of queries, {xp.dtype_name(queries)}", got, "Convert one of them.")
     own = xp.arange(shape[0])
     hits = None
-    for name, value in (("item_ids", item_ids), ("log_q", log_q)):
-        if value is not None and xp.shape(xp.as_array(name, value, queries)) != (other[0],):
-            got = f"shape {xp.shape(xp.as_array(name, value, queries))}"
-            raise value_error(name, f"shape ({other[0]},): one number an item", got, "Reshape it.")
     if item_ids is not None:
-        ids = xp.as_array("item_ids", item_ids, queries)
-        if xp.dtype_name(ids) not in INTEGER_DTYPES:
-            raise type_error("item_ids", "integers", xp.dtype_name(ids), "Number the items.")
+        ids = _of_items(xp, "item_ids", item_ids, INTEGER_DTYPES, items)
         others = xp.not_equal(own[:, None], xp.arange(other[0])[None, :])
         hits = xp.equal(ids[: shape[0], None], ids[None, :]) & others
     if log_q is not None:
-        log_q = xp.as_array("log_q", log_q, queries)
+        log_q = _of_items(xp, "log_q", log_q, LOGIT_DTYPES + INTEGER_DTYPES, items)
         if xp.is_readable(log_q) and not np.isfinite(np.asarray(xp.numpy_of(log_q), np.float64)).all():
             raise value_error("log_q", "finite numbers", "inf or NaN", "Every item of a batch has a positive count.")
     return logits_of(xp, queries, items, log_q, hits, dtype, temperature), own
 
 
-def ranked(
-    xp: Any,
-    logsumexp: Callable[[Any, int], Any],
-    inputs: Any,
-    weight: Any,
-    labels: Any,
-    candidates: Draw | Candidates,
-    *,
-    bias: Any,
-    kept: int,
-    temperature: float,
-    sparse: bool,
-) -> Candidates:
-    """The candidates whose logits, divided by a temperature, have the largest log-sum-exp over the batch."""
-    a = _checked(xp, inputs, weight, labels, bias, callable(candidates))
-    drawn: Any = candidates(a.true_ids) if callable(candidates) else as_candidates(candidates)
-    ids, of_true, of_sampled = (xp.as_array("candidates", part, a.inputs) for part in drawn)
-    if len(xp.shape(ids)) != 1:
-        raise value_error(
-            "candidates.sampled_ids", "shape (S,): one list for all rows", f"shape {xp.shape(ids)}", "Draw one list."
-        )
-    x, w, b = (None if t is None else xp.stop_gradient(t) for t in (a.inputs, a.weight, a.bias))
-    proposal = Proposal(xp.own(a.true_ids, a.inputs), ids)
-    rows = sampling_logits.gathered(xp, partial(xp.gather, sparse=sparse), w, proposal, a.dtype)
-    _, scores = sampling_logits.products(xp, sampling_logits.as_rows(xp, x, a.dtype), rows)
-    if b is not None:
-        scores = scores + xp.astype(xp.gather(b, ids), a.dtype)
-    best = xp.top(logsumexp(scores / temperature, 0), kept)
-    return Candidates(xp.gather(ids, best), of_true, xp.gather(of_sampled, best))
+def _of_items(xp: Any, argument: str, value: Any, dtypes: tuple[str, ...], items: Any) -> Any:
+    """One number of each item."""
+    array, expected = xp.as_array(argument, value, items), xp.shape(items)[:1]
+    if xp.shape(array) != expected:
+        got = f"shape {xp.shape(array)}"
+        raise value_error(argument, f"shape {expected}: one number an item", got, "Give each item its own.")
+    if xp.dtype_name(array) not in dtypes:
+        kind, to = ("integers", "int64") if dtypes == INTEGER_DTYPES else ("real numbers", "float32")
+        raise type_error(argument, kind, xp.dtype_name(array), f"Convert them to {to}.")
+    return array

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,23 +10,29 @@ import numpy as np
 from .hits import AccidentalHits
 from .proposal import Proposal
 
-Gather = Callable[[Any, Any], Any]  # (array, ids of any shape) -> the array's lines with these numbers
+Lines = Callable[[Any, Any, str], Any]  # (array, ids [M], dtype) -> the array's lines with these numbers, in a dtype
 
 
-class Rows(NamedTuple):
-    """Lines of the weight, in the dtype of the products."""
+class Parts(NamedTuple):
+    """Lines of the weight, or numbers of the bias, in the dtype of the products."""
 
     true: Any
-    """[N, T, D]"""
+    """[N, T, D] or [N, T]"""
     sampled: Any
-    """[S, D] or [N, S, D]"""
+    """[S, D], [N, S, D], [S] or [N, S]"""
 
 
-def gathered(xp: Any, gather: Gather, weight: Any, proposal: Proposal, dtype: str) -> Rows:
-    return Rows(*(xp.astype(gather(weight, ids), dtype) for ids in (proposal.true_ids, proposal.sampled_ids)))
+def gathered(xp: Any, lines: Lines, array: Any, proposal: Proposal, dtype: str) -> Parts:
+    """The lines of an array that has one a class. One gathering of both parts, so that it has one gradient."""
+    ids = [proposal.true_ids, proposal.sampled_ids]
+    flat = [xp.reshape(part, (-1,)) for part in ids]
+    found = lines(array, xp.concat(flat, axis=0), dtype)
+    count, width = running_shape(xp, flat[0])[0], xp.shape(array)[1:]
+    both = found[:count], found[count:]
+    return Parts(*(xp.reshape(part, xp.shape(of) + width) for part, of in zip(both, ids, strict=True)))
 
 
-def products(xp: Any, x: Any, rows: Rows) -> tuple[Any, Any]:
+def products(xp: Any, x: Any, rows: Parts) -> tuple[Any, Any]:
     """Logits of the true classes [N, T] and the sampled ones [N, S], for x [N, D]."""
     true = xp.sum(x[:, None, :] * rows.true, -1)
     if len(xp.shape(rows.sampled)) == 3:
@@ -36,27 +41,24 @@ def products(xp: Any, x: Any, rows: Rows) -> tuple[Any, Any]:
 
 
 def sampled_logits(
-    xp: Any, gather: Gather, inputs: Any, weight: Any, bias: Any, proposal: Proposal, dtype: str, temperature: float
+    xp: Any, lines: Lines, inputs: Any, weight: Any, bias: Any, proposal: Proposal, dtype: str, temperature: float
 ) -> Any:
     """[..., T + S]: `(x·wᵀ + b)/temperature - log expected count`, the true classes first; -inf where `hits` says so.
 
     `inputs`: [..., D]; all their axes but the last are the N rows of the proposal.
     """
-    x = as_rows(xp, inputs, dtype)
-    parts = []
-    rows = gathered(xp, gather, weight, proposal, dtype)
-    ids, shifts = (proposal.true_ids, proposal.sampled_ids), (proposal.true_shift, proposal.sampled_shift)
-    for logits, some, shift in zip(products(xp, x, rows), ids, shifts, strict=True):
-        if bias is not None:
-            logits = logits + xp.astype(gather(bias, some), dtype)
+    parts = list(products(xp, as_rows(xp, inputs, dtype), gathered(xp, lines, weight, proposal, dtype)))
+    if bias is not None:
+        added = gathered(xp, lines, bias, proposal, dtype)
+        parts = [logits + more for logits, more in zip(parts, added, strict=True)]
+    for at, shift in enumerate((proposal.true_shift, proposal.sampled_shift)):
         if temperature != 1.0:
-            logits = logits / temperature
-        parts.append(logits if shift is None else logits - xp.astype(shift, dtype))
+            parts[at] = parts[at] / temperature
+        if shift is not None:
+            parts[at] = parts[at] - xp.astype(shift, dtype)
     if proposal.hits is not None:
         parts[1] = _without(xp, parts[1], proposal.hits)
-    logits = xp.concat(parts, axis=1)
-    lead = xp.shape(inputs)[:-1]
-    return logits if len(lead) == 1 else xp.reshape(logits, (*lead, xp.shape(logits)[1]))
+    return by_rows(xp, xp.concat(parts, axis=1), inputs)
 
 
 def in_batch_logits(xp: Any, queries: Any, items: Any, log_q: Any, hits: Any, dtype: str, temperature: float) -> Any:
@@ -77,5 +79,18 @@ def _without(xp: Any, logits: Any, hits: Any) -> Any:
 
 def as_rows(xp: Any, inputs: Any, dtype: str) -> Any:
     """Inputs [..., D] as [N, D], in the dtype of the products."""
-    *lead, width = xp.shape(inputs)
-    return xp.astype(inputs if len(lead) == 1 else xp.reshape(inputs, (prod(lead), width)), dtype)
+    shape = xp.shape(inputs)
+    return xp.astype(inputs if len(shape) == 2 else xp.reshape(inputs, (-1, shape[-1])), dtype)
+
+
+def by_rows(xp: Any, array: Any, inputs: Any) -> Any:
+    """An array [N, ...] with the axes of the inputs [..., D], but the last, in place of N."""
+    lead = xp.shape(inputs)[:-1]
+    if len(lead) == 1:
+        return array
+    return xp.reshape(array, (*(running_shape(xp, inputs)[at] for at in range(len(lead))), *xp.shape(array)[1:]))
+
+
+def running_shape(xp: Any, array: Any) -> Any:
+    """The shape; in a graph of TensorFlow's, where that may be known only when it runs, a tensor."""
+    return getattr(xp, "running_shape", xp.shape)(array)

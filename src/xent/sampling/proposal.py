@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..errors import label_error, type_error, value_error
 from ..kernels.sampling import first_outside
-from . import arguments
+from ..problem import INTEGER_DTYPES, LOGIT_DTYPES, Shape
 from .hits import AccidentalHits, accidental_hits
 from .sampler import Candidates
 
@@ -32,62 +34,6 @@ class Proposal(NamedTuple):
     """
 
 
-def known(
-    true_ids: NDArray[Any],
-    classes: int,
-    candidates: Candidates,
-    corrected: bool,
-    remove_hits: bool,
-    validate: bool = True,
-) -> Proposal:
-    """The proposal of true classes [N, T] and candidates whose values are known.
-
-    Args:
-        candidates: sampled ids and the expected counts of the true and the sampled classes, in TensorFlow's order.
-        corrected: the logits lose the logarithm of the expected counts.
-
-    Raises:
-        IndexError: an id out of range. TypeError, ValueError: arrays that do not belong together, counts that are not
-            positive.
-    """
-    true_ids = np.ascontiguousarray(true_ids, np.int64)
-    rows = len(true_ids)
-    sampled = arguments.classes("candidates.sampled_ids", candidates.sampled_ids, (1, 2), "[S] or [rows, S]")
-    sampled = np.ascontiguousarray(sampled, np.int64)
-    if sampled.ndim == 2 and len(sampled) != rows:
-        expected = f"shape (S,) or ({rows}, S)"
-        raise value_error("candidates.sampled_ids", expected, f"shape {sampled.shape}", "Draw one list a row, or one.")
-    check_ids("candidates.sampled_ids", sampled, classes)
-    outside = None
-    if validate:
-        check_ids("labels", true_ids, classes)
-    else:
-        true_ids, outside = inside(true_ids, classes)
-    of_true, of_sampled = None, None
-    if corrected:
-        counts = candidates.true_expected_count, candidates.sampled_expected_count
-        of_true = _log_counts("candidates.true_expected_count", counts[0], true_ids, "labels")
-        of_sampled = _log_counts("candidates.sampled_expected_count", counts[1], sampled, "sampled ids")
-    if outside is not None and outside.any():
-        of_true = np.where(outside, np.nan, 0.0 if of_true is None else of_true)  # such rows are NaN
-    hits = _hits(true_ids, sampled) if remove_hits else None
-    return Proposal(true_ids, sampled, of_true, of_sampled, hits)
-
-
-def check_ids(argument: str, ids: NDArray[np.int64], classes: int) -> None:
-    """Class ids are in [0, classes)."""
-    bad = first_outside(ids, classes)
-    if bad >= 0:
-        row, label = bad // (ids.shape[-1] or 1), int(ids.reshape(-1)[bad])
-        raise label_error(argument, row, label, classes, "Map the classes into the range of the weight's rows.")
-
-
-def inside(ids: NDArray[np.int64], classes: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """The ids, 0 in place of one out of range, and which were."""
-    outside = (ids < 0) | (ids >= classes)
-    return np.where(outside, 0, ids), outside
-
-
 def as_candidates(candidates: Any) -> Candidates:
     """What a user passes as candidates."""
     try:
@@ -101,13 +47,107 @@ def as_candidates(candidates: Any) -> Candidates:
         ) from None
 
 
-def _log_counts(argument: str, counts: Any, ids: NDArray[np.int64], what: str) -> NDArray[np.float64]:
-    wide = np.asarray(counts, np.float64)
-    if wide.shape != ids.shape and wide.size == ids.size:
-        wide = wide.reshape(ids.shape)  # [N] for one true class a row
-    if wide.shape != ids.shape:
-        got, remedy = f"shape {wide.shape}", "Pass what one call of sample() returned."
-        raise value_error(argument, f"the shape of the {what}, {ids.shape}", got, remedy)
+def check_shapes(xp: Any, candidates: Candidates, lead: Shape, true: Shape, corrected: bool) -> None:
+    """What can be checked of candidates without their values.
+
+    Args:
+        lead: the axes of the rows as they came. true: (N, T), the shape of the true classes.
+    """
+    ids = xp.shape(candidates.sampled_ids)
+    if xp.dtype_name(candidates.sampled_ids) not in INTEGER_DTYPES:
+        got = xp.dtype_name(candidates.sampled_ids)
+        raise type_error("candidates.sampled_ids", "integers", got, "Convert them to int64.")
+    if len(ids) not in (1, 2) or (len(ids) == 2 and ids[0] != true[0]):
+        expected = f"shape (S,) or ({true[0]}, S)"
+        raise value_error(
+            "candidates.sampled_ids", expected, f"shape {ids}", "Draw one list for all rows, or one each."
+        )
+    if not corrected:
+        return
+    rows, count = true
+    of_labels = [true, (*lead, count)] + ([(rows,), lead] if count == 1 else [])
+    for name, fitting, of in (
+        ("true_expected_count", of_labels, f"labels, {true}"),
+        ("sampled_expected_count", [ids], f"sampled ids, {ids}"),
+    ):
+        counts = getattr(candidates, name)
+        if xp.dtype_name(counts) not in (*LOGIT_DTYPES, *INTEGER_DTYPES):
+            raise type_error(f"candidates.{name}", "numbers", xp.dtype_name(counts), "Convert them to float32.")
+        if xp.shape(counts) not in fitting:
+            got, remedy = f"shape {xp.shape(counts)}", "Pass what one call of sample() returned."
+            raise value_error(f"candidates.{name}", f"the shape of the {of}", got, remedy)
+
+
+def known(
+    true_ids: NDArray[np.int64], classes: int, candidates: Candidates, corrected: bool, validate: bool
+) -> Proposal:
+    """The proposal, without hits, of true classes [N, T] and candidates whose values are known.
+
+    Args:
+        candidates: sampled ids and the expected counts of the true and the sampled classes, in TensorFlow's order.
+        corrected: the logits lose the logarithm of the expected counts.
+
+    Raises:
+        IndexError: an id out of range. ValueError: counts that are not positive.
+    """
+    sampled = np.ascontiguousarray(candidates.sampled_ids, np.int64)
+    check_ids("candidates.sampled_ids", sampled, classes)
+    outside = None
+    if validate:
+        check_ids("labels", true_ids, classes)
+    else:
+        true_ids, outside = inside(true_ids, classes)
+    of_true, of_sampled = None, None
+    if corrected:
+        counts = candidates.true_expected_count, candidates.sampled_expected_count
+        of_true = _log_counts("candidates.true_expected_count", counts[0], true_ids)
+        of_sampled = _log_counts("candidates.sampled_expected_count", counts[1], sampled)
+    if outside is not None and outside.any():  # such rows are NaN
+        of_true = np.where(outside, np.nan, 0.0 if of_true is None else of_true)
+        of_sampled = np.zeros(sampled.shape) if of_sampled is None else of_sampled
+    return Proposal(true_ids, sampled, of_true, of_sampled)
+
+
+def traced(xp: Any, true_ids: Any, classes: int, candidates: Candidates, dtype: str, corrected: bool) -> Proposal:
+    """The same where the values are not known: what would be refused is NaN."""
+
+    def part(ids: Any, counts: Any) -> tuple[Any, Any]:
+        ids = xp.astype(ids, "int64")
+        fine = (ids >= 0) & (ids < classes)
+        shift = xp.zeros_like(xp.astype(ids, dtype))
+        if corrected:
+            counts = xp.reshape(xp.astype(counts, dtype), xp.shape(ids))
+            fine = fine & (counts > 0) & xp.isfinite(counts)
+            shift = xp.log(counts)
+        # no framework is asked for a line that is not there: each gives something else
+        return xp.where(fine, ids, xp.zeros_like(ids)), xp.where(fine, shift, math.nan * xp.ones_like(shift))
+
+    true, of_true = part(true_ids, candidates.true_expected_count)
+    sampled, of_sampled = part(candidates.sampled_ids, candidates.sampled_expected_count)
+    return Proposal(true, sampled, of_true, of_sampled)
+
+
+def check_ids(
+    argument: str,
+    ids: NDArray[np.int64],
+    classes: int,
+    remedy: str = "Map the classes into the range of the weight's rows.",
+) -> None:
+    """Class ids are in [0, classes)."""
+    bad = first_outside(ids, classes)
+    if bad >= 0:
+        row, label = bad // (ids.shape[-1] or 1), int(ids.reshape(-1)[bad])
+        raise label_error(argument, row, label, classes, remedy)
+
+
+def inside(ids: NDArray[np.int64], classes: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """The ids, 0 in place of one out of range, and which were."""
+    outside = (ids < 0) | (ids >= classes)
+    return np.where(outside, 0, ids), outside
+
+
+def _log_counts(argument: str, counts: Any, ids: NDArray[np.int64]) -> NDArray[np.float64]:
+    wide = np.asarray(counts, np.float64).reshape(ids.shape)
     fine = (wide > 0) & np.isfinite(wide)
     if not fine.all():
         at = int(np.argmin(fine))
@@ -121,23 +161,35 @@ def _log_counts(argument: str, counts: Any, ids: NDArray[np.int64], what: str) -
     return np.log(wide)
 
 
+def chosen(xp: Any, proposal: Proposal, take: Callable[[Any], Any], fraction: float) -> Proposal:
+    """The proposal of some of the sampled classes [S].
+
+    Args:
+        take: of an array [S], those of the classes that stay.
+        fraction: what the expected counts of those are multiplied by.
+    """
+    shift = proposal.sampled_shift
+    if shift is not None:
+        # an id that is none makes NaN also where it is not among those that stay
+        shift = take(shift) + 0.0 * xp.sum(shift)
+        shift = shift if fraction == 1.0 else shift + math.log(fraction)
+    return proposal._replace(sampled_ids=take(proposal.sampled_ids), sampled_shift=shift)
+
+
+def with_hits(xp: Any, proposal: Proposal) -> Proposal:
+    """The proposal in which accidental hits do not count."""
+    true_ids, sampled, _, shift, _ = proposal
+    if isinstance(sampled, np.ndarray):
+        return proposal._replace(hits=_hits(true_ids, sampled))
+    own = len(xp.shape(sampled)) == 2
+    hits = xp.any(xp.equal(true_ids[:, :, None], sampled[:, None, :] if own else sampled[None, None, :]), 1)
+    # what stands for an id that is none does count, as NaN
+    return proposal._replace(hits=hits & xp.equal(shift, shift))
+
+
 def _hits(true_ids: NDArray[np.int64], sampled: NDArray[np.int64]) -> AccidentalHits | NDArray[np.bool_] | None:
     if sampled.ndim == 2:
         mask = (true_ids[:, :, None] == sampled[:, None, :]).any(1)
         return mask if mask.any() else None
     hits = accidental_hits(true_ids, sampled)
     return hits if hits.rows.size else None
-
-
-def traced(xp: Any, true_ids: Any, candidates: Candidates, dtype: str, corrected: bool, remove_hits: bool) -> Proposal:
-    """The same where the values are not known: nothing can be checked."""
-    ids, true_count, sampled_count = candidates
-    of_true, of_sampled = None, None
-    if corrected:
-        of_true = xp.log(xp.reshape(xp.astype(true_count, dtype), xp.shape(true_ids)))
-        of_sampled = xp.log(xp.astype(sampled_count, dtype))
-    hits = None
-    if remove_hits:
-        sampled = ids[:, None, :] if len(xp.shape(ids)) == 2 else ids[None, None, :]
-        hits = xp.any(xp.equal(true_ids[:, :, None], sampled), 1)
-    return Proposal(true_ids, ids, of_true, of_sampled, hits)

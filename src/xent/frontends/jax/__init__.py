@@ -13,9 +13,8 @@ from .probability_loss import binary_cross_entropy_from_probs, cross_entropy_fro
 from .softmax_loss import softmax_cross_entropy
 from .sparse_gradients import sparse_when_asked
 
-sampled_logits = sparse_when_asked(partial(sampled.sampled_logits, NAMESPACE, logits.sampled_logits))
+sampled_logits = sparse_when_asked(partial(sampled.sampled_logits, NAMESPACE, logits.sampled_logits, logsumexp))
 in_batch_logits = partial(sampled.in_batch_logits, NAMESPACE, logits.in_batch_logits)
-ranked_candidates = sparse_when_asked(partial(sampled.ranked, NAMESPACE, logsumexp))
 
 __all__ = [
     "NAMESPACE",
@@ -29,7 +28,6 @@ __all__ = [
     "log_sigmoid",
     "log_softmax",
     "logsumexp",
-    "ranked_candidates",
     "sampled_logits",
     "sigmoid",
     "softmax",

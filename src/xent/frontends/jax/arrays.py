@@ -12,7 +12,7 @@ import numpy as np
 from ...errors import type_error, value_error
 from ...losses.weights import SMALLEST, check_normalizer, usable_or_nan
 from ..numpy.arrays import as_array as numpy_array
-from .sparse_gradients import sparse_lines
+from .sparse_gradients import lines, sparse_lines
 
 
 def is_traced(x: Any) -> bool:
@@ -97,9 +97,14 @@ class _Namespace:
         return array
 
     @staticmethod
-    def gather(x: Any, ids: Any, sparse: bool = False) -> Any:
-        """The lines of `x` with these numbers; NaN where there is none."""
-        return sparse_lines(x, ids) if sparse else jnp.take(x, ids, axis=0, mode="fill")
+    def gather(x: Any, ids: Any) -> Any:
+        """The lines of `x` with these numbers."""
+        return jnp.take(x, ids, axis=0, mode="fill")
+
+    @staticmethod
+    def lines(x: Any, ids: Any, dtype: str, sparse: bool = False) -> Any:
+        """The same in a dtype, in which repeated lines of a gradient add up, too."""
+        return (sparse_lines if sparse else lines)(x, ids, dtype)
 
     @staticmethod
     def top(x: Any, k: int) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 import jax
@@ -45,19 +46,31 @@ def sparse_when_asked(function: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
-def _lines(x: Any, ids: Any) -> Any:
-    return jnp.take(x, ids, axis=0, mode="fill")
+@partial(jax.custom_jvp, nondiff_argnums=(2,))
+def lines(x: Any, ids: Any, dtype: str) -> Any:
+    """The lines of an array with these numbers, in a dtype, in which repeated lines of a gradient add up, too."""
+    return jnp.take(x, ids, axis=0, mode="fill").astype(dtype)
 
 
-_lines.__name__ = "xent_sparse_lines"  # by which the gathering is found in the trace
-sparse_lines = jax.jit(_lines)
+@lines.defjvp
+def _tangent(dtype: str, primals: tuple[Any, Any], tangents: tuple[Any, Any]) -> tuple[Any, Any]:
+    ids = primals[1]
+    return lines(*primals, dtype), jnp.take(tangents[0].astype(dtype), ids, axis=0, mode="fill")
+
+
+def _sparse_lines(x: Any, ids: Any, dtype: str) -> Any:
+    return lines(x, ids, dtype)
+
+
+_sparse_lines.__name__ = "xent_sparse_lines"  # by which the gathering is found in the trace
+sparse_lines = jax.jit(_sparse_lines, static_argnums=2)
 
 
 class _Program:
     """A traced function of arrays, cut where lines are gathered from an argument.
 
     Attributes:
-        gathered: of each gathering, which argument its lines are of.
+        gathered: of each gathering, which argument its lines are of. dtypes: and the dtype they are in.
     """
 
     def __init__(self, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
@@ -65,8 +78,11 @@ class _Program:
         self._tree = jax.tree.structure(shapes)
         jaxpr = self._traced.jaxpr
         place = {var: at for at, var in enumerate(jaxpr.invars)}
-        self._gatherings = [e for e in jaxpr.eqns if e.params.get("name") == _lines.__name__ and e.invars[0] in place]
+        self._gatherings = [
+            e for e in jaxpr.eqns if e.params.get("name") == _sparse_lines.__name__ and e.invars[0] in place
+        ]
         self.gathered = [place[e.invars[0]] for e in self._gatherings]
+        self.dtypes = [e.outvars[0].aval.dtype.name for e in self._gatherings]
 
     def _run(self, equations: list[Any], extra: list[Any], results: list[Any], arrays: tuple[Any, ...]) -> list[Any]:
         """Some of the equations, which take `extra` as further arguments."""
@@ -116,19 +132,19 @@ def value_and_sparse_grad(function: Callable[..., Any], args: tuple[Any, ...]) -
     program = _Program(function, args)
     dense = program.differentiated() | set(range(len(args))) - set(program.gathered)
 
-    def rest(chosen: dict[int, Any], lines: list[Any]) -> Any:
-        return program.rest(tuple(chosen.get(at, array) for at, array in enumerate(args)), lines)
+    def rest(chosen: dict[int, Any], taken: list[Any]) -> Any:
+        return program.rest(tuple(chosen.get(at, array) for at, array in enumerate(args)), taken)
 
     ids = program.ids(args)
-    lines = [_lines(args[at], i) for at, i in zip(program.gathered, ids, strict=True)]
+    taken = [lines(args[at], i, dtype) for at, i, dtype in zip(program.gathered, ids, program.dtypes, strict=True)]
     chosen = {at: args[at] for at in sorted(dense)}
-    (of_arrays, of_lines), out = jax.grad(rest, argnums=(0, 1), has_aux=True)(chosen, lines)
+    (of_arrays, of_lines), out = jax.grad(rest, argnums=(0, 1), has_aux=True)(chosen, taken)
     found: list[Any] = [of_arrays.get(at) for at in range(len(args))]
     for at, i, g in zip(program.gathered, ids, of_lines, strict=True):
         size, *width = args[at].shape
-        part = SparseRows(i.reshape(-1), g.reshape(-1, *width), size)
+        part = SparseRows(i.reshape(-1), g.reshape(-1, *width).astype(args[at].dtype), size)
         if at in dense:
-            found[at] = found[at].at[part.ids].add(part.rows)
+            found[at] += part.to_dense()
         else:
             found[at] = part if found[at] is None else found[at].plus(part)
     return out, found

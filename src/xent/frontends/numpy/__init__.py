@@ -12,9 +12,8 @@ from .linked_logits import linked_in_batch_logits, linked_logits
 from .probability_loss import binary_cross_entropy_from_probs, cross_entropy_from_probs, kl_divergence
 from .softmax_loss import softmax_cross_entropy
 
-sampled_logits = partial(sampled.sampled_logits, NAMESPACE, linked_logits)
+sampled_logits = partial(sampled.sampled_logits, NAMESPACE, linked_logits, logsumexp)
 in_batch_logits = partial(sampled.in_batch_logits, NAMESPACE, linked_in_batch_logits)
-ranked_candidates = partial(sampled.ranked, NAMESPACE, logsumexp)
 
 __all__ = [
     "NAMESPACE",
@@ -28,7 +27,6 @@ __all__ = [
     "log_sigmoid",
     "log_softmax",
     "logsumexp",
-    "ranked_candidates",
     "sampled_logits",
     "sigmoid",
     "softmax",

@@ -94,9 +94,14 @@ class _Namespace:
         return array
 
     @staticmethod
-    def gather(x: Any, ids: Any, sparse: bool = False) -> Any:
+    def gather(x: Any, ids: Any) -> Any:
         """The lines of `x` with these numbers."""
         return x[ids]
+
+    @staticmethod
+    def lines(x: Any, ids: Any, dtype: str, sparse: bool = False) -> Any:
+        """The same in a dtype."""
+        return x[ids].astype(dtype, copy=False)
 
     @staticmethod
     def top(x: Any, k: int) -> Any:

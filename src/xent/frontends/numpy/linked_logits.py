@@ -15,7 +15,7 @@ from .arrays import Array
 
 def linked_logits(
     xp: Any,
-    gather: Any,
+    lines: Any,
     inputs: Array,
     weight: Array,
     bias: Array | None,
@@ -24,14 +24,14 @@ def linked_logits(
     temperature: float,
 ) -> Array:
     """As `sampling.logits.sampled_logits`, known to an open `value_and_grad`."""
-    logits = sampling_logits.sampled_logits(xp, gather, inputs, weight, bias, proposal, dtype, temperature)
+    logits = sampling_logits.sampled_logits(xp, lines, inputs, weight, bias, proposal, dtype, temperature)
     recorder = gradients.active.get()
     if recorder is not None:
-        sparse = gather.keywords["sparse"]
+        sparse = lines.keywords["sparse"]
 
         def vjp(upstream: Array) -> list[Any]:
             g = upstream.reshape(-1, upstream.shape[-1]) / temperature
-            return _vjp(xp, gather, inputs, weight, bias, proposal, dtype, g, sparse)
+            return _vjp(xp, lines, inputs, weight, bias, proposal, dtype, g, sparse)
 
         recorder.link(logits, [inputs, weight] if bias is None else [inputs, weight, bias], vjp)
     return logits  # type: ignore[no-any-return]
@@ -56,7 +56,7 @@ def linked_in_batch_logits(
 
 def _vjp(
     xp: Any,
-    gather: Any,
+    lines: Any,
     inputs: Array,
     weight: Array,
     bias: Array | None,
@@ -66,19 +66,19 @@ def _vjp(
     sparse: bool,
 ) -> list[Any]:
     """The gradients to x, weight and bias for an upstream gradient [N, T + S]."""
-    rows = sampling_logits.gathered(xp, gather, weight, proposal, dtype)
+    rows = sampling_logits.gathered(xp, lines, weight, proposal, dtype)
     x = sampling_logits.as_rows(xp, inputs, dtype)
     of_true, of_sampled = np.split(g, [proposal.true_ids.shape[1]], axis=1)
     of_x = _weighted(of_true, rows.true)
     if proposal.sampled_ids.ndim == 2:
         of_x += _weighted(of_sampled, rows.sampled)
-        lines, numbers = _outer(of_sampled, x), of_sampled.reshape(-1)
+        made, numbers = _outer(of_sampled, x), of_sampled.reshape(-1)
     else:
         of_x += of_sampled @ rows.sampled
-        lines, numbers = of_sampled.T @ x, of_sampled.sum(0)
+        made, numbers = of_sampled.T @ x, of_sampled.sum(0)
     ids = np.concatenate([proposal.true_ids.reshape(-1), proposal.sampled_ids.reshape(-1)])
     found: list[Any] = [of_x.reshape(inputs.shape).astype(inputs.dtype)]
-    parts = [(weight, _outer(of_true, x), lines)]
+    parts = [(weight, _outer(of_true, x), made)]
     if bias is not None:
         parts.append((bias, of_true.reshape(-1), numbers))
     for array, true, sampled in parts:

@@ -52,9 +52,10 @@ cross_entropy_from_probs = _of_tensors(_cross_entropy_from_probs, "probs")
 binary_cross_entropy_from_probs = _of_tensors(_binary_cross_entropy_from_probs, "probs")
 kl_divergence = _of_tensors(partial(probability_loss.kl_divergence, NAMESPACE), "predictions")
 
-sampled_logits = _of_tensors(partial(sampled.sampled_logits, NAMESPACE, logits.sampled_logits), "inputs")
+sampled_logits = _of_tensors(
+    partial(sampled.sampled_logits, NAMESPACE, logits.sampled_logits, activations.logsumexp), "inputs"
+)
 in_batch_logits = _of_tensors(partial(sampled.in_batch_logits, NAMESPACE, logits.in_batch_logits), "queries")
-ranked_candidates = _of_tensors(partial(sampled.ranked, NAMESPACE, activations.logsumexp), "inputs")
 
 __all__ = [
     "NAMESPACE",
@@ -68,7 +69,6 @@ __all__ = [
     "log_sigmoid",
     "log_softmax",
     "logsumexp",
-    "ranked_candidates",
     "sampled_logits",
     "sigmoid",
     "softmax",

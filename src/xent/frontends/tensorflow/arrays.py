@@ -211,7 +211,6 @@ _NAMES = {
     "not_equal": tf.not_equal,
     "ones_like": tf.ones_like,
     "permute_dims": tf.transpose,
-    "reshape": tf.reshape,
     "softplus": tf.math.softplus,
     "sort": tf.sort,
     "stop_gradient": tf.stop_gradient,
@@ -269,6 +268,11 @@ class _Namespace:
         return call
 
     @staticmethod
+    def reshape(x: Any, shape: Sequence[Any]) -> Any:
+        """At most one length may be known only when a graph runs."""
+        return tf.reshape(x, [-1 if size is ANY_SIZE else size for size in shape])
+
+    @staticmethod
     def argmax(x: Any, axis: int) -> Any:
         return tf.argmax(x, axis, output_type=tf.int64)
 
@@ -288,11 +292,27 @@ class _Namespace:
         return tf.convert_to_tensor(array)
 
     @staticmethod
-    def gather(x: Any, ids: Any, sparse: bool = False) -> Any:
-        """The lines of `x` with these numbers; with a gradient of indexed slices if asked for."""
-        if sparse:
-            return tf.gather(x, ids)
-        return tf.gather(x[None], ids[None], axis=1, batch_dims=1)[0]  # as a batch of one, whose gradient is dense
+    def gather(x: Any, ids: Any) -> Any:
+        """The lines of `x` with these numbers; with a gradient of indexed slices."""
+        return tf.gather(x, ids)
+
+    @staticmethod
+    def lines(x: Any, ids: Any, dtype: str, sparse: bool = False) -> Any:
+        """The same in a dtype, in which repeated lines of a gradient add up, too; indexed slices if asked for."""
+        if x.dtype == dtype:
+            return tf.gather(x, ids) if sparse else _Namespace.take(x, ids)
+
+        @tf.custom_gradient
+        def widened(x: Any) -> Any:
+            def gradient(upstream: Any) -> Any:
+                numbers, places = tf.unique(ids) if sparse else (None, ids)
+                size = tf.size(numbers) if sparse else tf.shape(x)[0]
+                rows = tf.cast(tf.math.unsorted_segment_sum(upstream, places, size), x.dtype)
+                return tf.IndexedSlices(rows, numbers, tf.shape(x)) if sparse else rows
+
+            return tf.cast(tf.gather(x, ids), dtype), gradient
+
+        return widened(x)
 
     @staticmethod
     def top(x: Any, k: int) -> Any:

@@ -7,7 +7,7 @@ from ...sampling import logits
 from .. import probability_loss, sampled
 from .activations import log_softmax, logsumexp, softmax
 from .arrays import NAMESPACE
-from .candidate_logits import candidate_logits
+from .candidate_logits import sampled_logits
 from .elementwise_loss import elementwise_loss, log_sigmoid, sigmoid
 from .gradients import value_and_grad
 from .linear_loss import linear_sigmoid_cross_entropy, linear_softmax_cross_entropy
@@ -19,9 +19,7 @@ kl_divergence = partial(probability_loss.kl_divergence, NAMESPACE)
 
 _native.share_openmp()  # torch's threads: a second pool would compete with them
 
-sampled_logits = partial(sampled.sampled_logits, NAMESPACE, candidate_logits)
 in_batch_logits = partial(sampled.in_batch_logits, NAMESPACE, logits.in_batch_logits)
-ranked_candidates = partial(sampled.ranked, NAMESPACE, logsumexp)
 
 __all__ = [
     "NAMESPACE",
@@ -35,7 +33,6 @@ __all__ = [
     "log_sigmoid",
     "log_softmax",
     "logsumexp",
-    "ranked_candidates",
     "sampled_logits",
     "sigmoid",
     "softmax",

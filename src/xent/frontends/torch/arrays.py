@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
@@ -77,16 +78,23 @@ class _Namespace:
         return array if isinstance(array, Tensor) else torch.from_numpy(array).to(like.device)
 
     @staticmethod
-    def gather(x: Tensor, ids: Tensor, sparse: Any = False) -> Tensor:
-        """The lines of `x` with these numbers; with a sparse gradient if asked for."""
+    def gather(x: Tensor, ids: Tensor) -> Tensor:
+        """The lines of `x` with these numbers."""
+        return torch.index_select(x, 0, ids)
+
+    @staticmethod
+    def lines(x: Tensor, ids: Tensor, dtype: str, sparse: Any = False) -> Tensor:
+        """The same in a dtype, in which repeated lines of a gradient add up, too; a sparse one if asked for."""
+        if x.dtype != TORCH_DTYPES[dtype]:
+            return _WideLines.apply(x, ids, TORCH_DTYPES[dtype], sparse)  # type: ignore[no-any-return, no-untyped-call]
         if x.ndim == 1:
-            return torch.gather(x, 0, ids.reshape(-1), sparse_grad=sparse).view(ids.shape)
+            return torch.gather(x, 0, ids, sparse_grad=sparse)
         return torch.nn.functional.embedding(ids, x, sparse=sparse)
 
     @staticmethod
     def top(x: Tensor, k: int) -> Tensor:
-        """Where the k largest numbers are."""
-        return torch.topk(x, k).indices
+        """Where the k largest numbers are, the first of equal ones before."""
+        return torch.sort(x, descending=True, stable=True).indices[:k]
 
     @staticmethod
     def moveaxis(x: Tensor, source: int, to: int) -> Tensor:
@@ -150,6 +158,44 @@ class _Namespace:
 
 
 NAMESPACE = _Namespace()
+
+
+def gradient_of_lines(array: Tensor, ids: Tensor, lines: Tensor, sparse: bool) -> Tensor:
+    """The gradient to an array of which some lines were used, from those to the lines, which may be wider."""
+    if lines.dtype == array.dtype:
+        if sparse:
+            return torch.sparse_coo_tensor(ids[None], lines, array.shape, check_invariants=False)
+        return torch.zeros_like(array).index_add_(0, ids, lines)
+    if not sparse:
+        return torch.zeros_like(array, dtype=lines.dtype).index_add(0, ids, lines).to(array.dtype)
+    numbers, places = torch.unique(ids, return_inverse=True)
+    rows = lines.new_zeros(len(numbers), *lines.shape[1:]).index_add_(0, places, lines).to(array.dtype)
+    return torch.sparse_coo_tensor(numbers[None], rows, array.shape, check_invariants=False, is_coalesced=True)
+
+
+class _WideLines(torch.autograd.Function):
+    """Lines of an array in a wider dtype, in which those of its gradient add up."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, ids: Tensor, dtype: torch.dtype, sparse: bool) -> Tensor:
+        return torch.index_select(x, 0, ids).to(dtype)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        x, ids, _, ctx.sparse = inputs
+        ctx.save_for_backward(x, ids)
+        ctx.save_for_forward(x, ids)
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> Any:
+        x, ids = ctx.saved_tensors
+        return gradient_of_lines(x, ids, upstream, ctx.sparse), None, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:
+        return torch.index_select(tangent, 0, ctx.saved_tensors[1]).float()
 
 
 def is_plain(tensor: Tensor) -> bool:
@@ -297,6 +343,8 @@ def as_tensor(argument: str, value: Any, like: Tensor) -> Tensor:
         if value.layout is not torch.strided:
             raise type_error(argument, "a dense tensor", str(value.layout), "Convert it with .to_dense().")
         return value
+    if torch.compiler.is_compiling() and isinstance(value, np.ndarray):
+        return torch.as_tensor(value, device=like.device)  # which is one there, without a dtype to look at
     array = as_array(argument, value)
     try:
         if array.dtype.name == "bfloat16":
