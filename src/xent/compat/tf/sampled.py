@@ -2,46 +2,114 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from ... import sampled_losses
+from ...errors import message, value_error
+from ...problem import check_logits_dtype
+from ...sampling.logits import running_shape
 from ..arrays import namespace_of
+from . import operations
+from .errors import invalid_argument
 from .random import learned_unigram_candidate_sampler, log_uniform_candidate_sampler
 
 Shards = Any  # an array [C, D], or a list of them
 
 
-def _rows(xp: Any, shards: Sequence[Any], strategy: str, classes: int, ids: Any) -> Any:
-    """The lines of weights or biases that lie in shards, in the order of the ids."""
-    count = len(shards)
-    quotient, extra = divmod(classes, count)
+def _shards(xp: Any, argument: str, given: Shards, rank: int, like: Any) -> list[Any]:
+    parts = given if isinstance(given, list | tuple) else [given]
+    if not parts:
+        raise ValueError(f"Length of params is currently 0. Need at least one param. Pass {argument}.")
+    arrays = [xp.as_array(argument, part, like) for part in parts]
+    shapes = [xp.shape(array) for array in arrays]
+    if any(len(shape) != rank or shape[1:] != shapes[0][1:] for shape in shapes):
+        expected = "shards [rows, D] of one width D" if rank == 2 else "shards [rows]: one number a class"
+        raise value_error(argument, expected, f"shapes {', '.join(map(str, shapes))}", "Cut them by their rows.")
+    return arrays
+
+
+def _located(xp: Any, sizes: list[int], strategy: str, ids: Any) -> tuple[Any, Any]:
+    """The shards in which classes lie, and their lines there. TensorFlow cuts "div" by the lines of all shards."""
     if strategy == "mod":
-        shard, place = ids % count, ids // count
-    else:
-        shard = np.maximum(ids // (quotient + 1), (ids - extra) // max(quotient, 1))
-        place = np.where(shard < extra, ids % (quotient + 1), (ids - extra) % max(quotient, 1))
-    parts = [xp.gather(shards[p], xp.own(np.ascontiguousarray(place[shard == p]), shards[p])) for p in range(count)]
+        return ids % len(sizes), ids // len(sizes)
+    rows, extra = divmod(sum(sizes), len(sizes))
+    shard = xp.maximum(ids // (rows + 1), (ids - extra) // max(rows, 1))
+    return shard, xp.where(shard < extra, ids % (rows + 1), (ids - extra) % max(rows, 1))
+
+
+def _rows(xp: Any, argument: str, shards: list[Any], strategy: str, ids: Any) -> Any:
+    """The lines of weights or biases that lie in shards, in the order of the ids."""
+    sizes = [int(xp.shape(shard)[0]) for shard in shards]
+    if not isinstance(ids, np.ndarray):
+        return _traced_rows(xp, shards, sizes, strategy, ids)
+    shard, place = _located(np, sizes, strategy, ids)
+    fits = [(shard == p) & (place >= 0) & (place < size) for p, size in enumerate(sizes)]
+    outside = ids[~np.logical_or.reduce(fits)]
+    if outside.size:
+        expected = f"classes that lie in the shards of {argument}, of {sizes} lines, by {strategy!r}"
+        remedy = "Map them into the range of the classes."
+        raise IndexError(message("labels and sampled_values", expected, f"class {outside[0]}", remedy))
+    parts = [xp.gather(part, xp.own(place[fit], part)) for part, fit in zip(shards, fits, strict=True)]
     order = np.argsort(np.argsort(shard, kind="stable"), kind="stable")
-    return xp.gather(xp.concat(parts, axis=0), xp.own(order, parts[0]))
+    dtype = xp.dtype_name(parts[0])
+    return xp.lines(xp.concat(parts, axis=0), xp.own(order, parts[0]), dtype)
+
+
+def _traced_rows(xp: Any, shards: list[Any], sizes: list[int], strategy: str, ids: Any) -> Any:
+    """The same where ids have no values: from each shard a line for every id, NaN for an id that is none."""
+    shard, place = _located(xp, sizes, strategy, ids)
+    dtype, sparse = xp.dtype_name(shards[0]), _gives_slices(xp)
+    found: Any = None
+    for p, part in enumerate(shards):
+        own = xp.equal(shard, p) & (place >= 0) & (place < sizes[p])
+        lines = xp.lines(part, xp.where(own, place, xp.zeros_like(place)), check_logits_dtype(dtype, "weights"), sparse)
+        mask = own if len(xp.shape(part)) == 1 else own[:, None]
+        found = xp.where(mask, lines, np.nan * xp.ones_like(lines) if found is None else found)
+    return xp.astype(found, dtype)
+
+
+def _gives_slices(xp: Any) -> bool:
+    """Whether lookups in this framework have gradients of the used lines only, as TensorFlow's."""
+    return getattr(xp, "gives_slices", False)
 
 
 def _whole(
-    xp: Any, weights: Shards, biases: Shards, labels: Any, candidates: Any, strategy: str, classes: int
+    xp: Any, weights: Shards, biases: Shards, labels: Any, candidates: Any, strategy: str, like: Any
 ) -> tuple[Any, Any, Any, Any]:
     """Weights and biases as one array each, of the lines that are used; labels and candidates with their numbers."""
-    if not isinstance(weights, (list, tuple)):
-        return weights, biases, labels, candidates
-    shards = [xp.as_array("weights", w, weights[0]) for w in weights]
-    small = biases if isinstance(biases, (list, tuple)) else [biases]
-    true = np.asarray(xp.numpy_of(xp.as_array("labels", labels, shards[0])), np.int64)
-    sampled = np.asarray(xp.numpy_of(xp.as_array("sampled_values", candidates[0], shards[0])), np.int64)
-    ids, places = np.unique(np.concatenate([true.reshape(-1), sampled]), return_inverse=True)
-    w = _rows(xp, shards, strategy, classes, ids)
-    b = _rows(xp, [xp.as_array("biases", part, shards[0]) for part in small], strategy, classes, ids)
-    return w, b, places[: true.size].reshape(true.shape), (places[true.size :], *candidates[1:])
+    sampled = xp.as_array("sampled_values", candidates[0], like)
+    parts = [xp.reshape(part, (-1,)) for part in (labels, sampled)]
+    if all(xp.is_readable(part) for part in parts):
+        every = np.concatenate([np.asarray(xp.numpy_of(part), np.int64) for part in parts])
+        ids, places = np.unique(every, return_inverse=True)
+        count = every.size - xp.shape(parts[1])[0]
+    else:
+        every = xp.astype(xp.concat(parts, axis=0), "int64")
+        ids = xp.sort(every)
+        places, count = xp.searchsorted(ids, every), running_shape(xp, parts[0])[0]
+    w = _rows(xp, "weights", _shards(xp, "weights", weights, 2, like), strategy, ids)
+    b = None if biases is None else _rows(xp, "biases", _shards(xp, "biases", biases, 1, like), strategy, ids)
+    true = xp.reshape(xp.own(places[:count], like), xp.shape(labels))
+    return w, b, true, (xp.reshape(xp.own(places[count:], like), xp.shape(sampled)), *candidates[1:])
+
+
+def _true_classes(xp: Any, labels: Any, num_true: int, like: Any) -> Any:
+    """[batch, num_true]; of one true class a row also [batch]."""
+    y = xp.as_array("labels", labels, like)
+    if xp.dtype_name(y).startswith("float"):
+        y = xp.astype(y, "int64")
+    shape = xp.shape(y)
+    if len(shape) == 1 and num_true == 1:
+        return xp.reshape(y, (-1, 1))
+    if len(shape) != 2:
+        raise invalid_argument(xp, f"true_classes must be a matrix, got labels of shape {shape}")
+    if shape[1] != num_true:
+        text = f"true_classes must have num_true columns, expected: {shape[1]} was: {num_true}"
+        raise invalid_argument(xp, f"{text}. Pass labels [batch, num_true].")
+    return y
 
 
 def _loss(
@@ -56,21 +124,36 @@ def _loss(
     sampled_values: Any,
     strategy: str,
     seed: Any,
+    remove_accidental_hits: Any,
     sampler: Callable[..., Any] = log_uniform_candidate_sampler,
     **options: Any,
 ) -> Any:
     if strategy not in ("mod", "div"):
         raise ValueError(f"Only mod and div partition strategies are supported. Received: {strategy}")
     xp = namespace_of(inputs)
-    y = xp.as_array("labels", labels, inputs)
-    y = xp.reshape(y, (-1, num_true))  # TensorFlow flattens them
+    x = xp.as_array("inputs", inputs, inputs)
+    columns = operations.integer("num_true", num_true)
+    operations.at_least(xp, 1, num_true=columns)
+    y = _true_classes(xp, labels, columns, x)
     if sampled_values is None:
         sampled_values = sampler(
-            true_classes=y, num_true=num_true, num_sampled=num_sampled, unique=True, range_max=num_classes, seed=seed
+            true_classes=y, num_true=columns, num_sampled=num_sampled, unique=True, range_max=num_classes, seed=seed
         )
-    w, b, y, candidates = _whole(xp, weights, biases, y, sampled_values, strategy, num_classes)
-    found = loss(inputs, w, y, bias=b, candidates=candidates, reduction="none", **options)
-    return xp.astype(found, xp.dtype_name(inputs))
+    sharded = any(isinstance(part, list | tuple) for part in (weights, biases))
+    if sharded:
+        weights, biases, y, sampled_values = _whole(xp, weights, biases, y, sampled_values, strategy, x)
+    found = loss(
+        x,
+        weights,
+        y,
+        bias=biases,
+        candidates=sampled_values,
+        reduction="none",
+        remove_accidental_hits=bool(remove_accidental_hits),
+        sparse_gradient=_gives_slices(xp) and not sharded,  # the lines of shards were looked up already
+        **options,
+    )
+    return xp.astype(found, xp.dtype_name(x))
 
 
 def sampled_softmax_loss(
@@ -225,7 +308,7 @@ def sampled_softmax_loss_v1(
         sampled_values,
         partition_strategy,
         seed,
-        remove_accidental_hits=remove_accidental_hits,
+        remove_accidental_hits,
     )
 
 
@@ -277,7 +360,7 @@ def nce_loss_v1(
         sampled_values,
         partition_strategy,
         None,
-        remove_accidental_hits=remove_accidental_hits,
+        remove_accidental_hits,
     )
 
 
@@ -339,10 +422,10 @@ def rank_sampled_softmax_loss(
         sampled_values,
         partition_strategy,
         None,
+        remove_accidental_hits,
         learned_unigram_candidate_sampler,
         num_resampled=num_resampled,
         sampling_temperature=resampling_temperature,
-        remove_accidental_hits=remove_accidental_hits,
     )
 
 

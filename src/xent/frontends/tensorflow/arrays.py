@@ -211,6 +211,7 @@ _NAMES = {
     "not_equal": tf.not_equal,
     "ones_like": tf.ones_like,
     "permute_dims": tf.transpose,
+    "searchsorted": tf.searchsorted,
     "softplus": tf.math.softplus,
     "sort": tf.sort,
     "stop_gradient": tf.stop_gradient,
@@ -225,6 +226,7 @@ class _Namespace:
     """The array API in TensorFlow's words, for the reference, and the conversions of this front-end."""
 
     nan = math.nan
+    gives_slices = True  # as gradients of lines that are looked up
 
     def __getattr__(self, name: str) -> Any:
         if name in _NAMES:

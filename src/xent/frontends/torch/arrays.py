@@ -69,8 +69,12 @@ class _Namespace:
     arange, any, asarray, broadcast_to = torch.arange, torch.any, torch.as_tensor, torch.broadcast_to
     permute_dims, flatten, reshape = torch.permute, torch.flatten, torch.reshape
     zeros_like, ones_like = torch.zeros_like, torch.ones_like
-    expand_dims = torch.unsqueeze
+    expand_dims, searchsorted = torch.unsqueeze, torch.searchsorted
     stop_gradient = torch.detach
+
+    @staticmethod
+    def sort(x: Tensor) -> Tensor:
+        return torch.sort(x).values
 
     @staticmethod
     def own(array: Any, like: Tensor) -> Tensor:
