@@ -564,6 +564,11 @@ REFUSED: list[tuple[Callable[[], object], type[Exception], str]] = [
     (lambda: restore_counts([1] * 3 + [0] * 7), ValueError, "num_sampled: expected at most 3"),
     (lambda: restore_counts([1.5] * 10), TypeError, "state.counts: expected an integer array"),
     (lambda: samplers.accidental_hits([1.0], [1]), TypeError, "true_classes: expected an integer array"),
+    (lambda: make("Uniform").sample([[1], [2, 3]]), TypeError, "true_classes: expected an array of numbers, got list"),
+    (lambda: samplers.Unigram([[1], [2, 3]], 1), TypeError, "counts: expected an array of numbers, got list"),  # type: ignore[list-item]
+    (lambda: samplers.Unigram.from_file(None, 1), TypeError, "path: expected a path of a file, got None"),  # type: ignore[arg-type]
+    (lambda: samplers.Unigram.from_file(b"x", 1), TypeError, "path: expected a path of a file, got b'x'"),  # type: ignore[arg-type]
+    (lambda: samplers.Unigram.from_file("a\0b", 1), FileNotFoundError, "path: expected a file that can be read"),
     (lambda: samplers.accidental_hits([1], [[1]]), ValueError, r"sampled_ids: expected an array \[num_sampled\]"),
 ]
 
@@ -586,6 +591,50 @@ def test_refused_true_classes_leave_the_sampler_as_it_was(kind: str) -> None:
     with pytest.raises(IndexError, match="label 99"):
         sampler.sample([99])
     assert sampler.state.calls == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_the_native_sampler_was_made_for_cannot_be_set(kind: str) -> None:
+    """It would write beyond arrays made for other numbers."""
+    sampler = make(kind)
+    for name in ("range_max", "num_sampled", "unique", "dtype"):
+        before = getattr(sampler, name)
+        with pytest.raises(AttributeError, match=f"'{name}' of .* has no setter"):
+            setattr(sampler, name, 10**9)
+        assert getattr(sampler, name) == before
+
+
+def test_empty_lists_are_integers() -> None:
+    for empty in ([], np.zeros(0, int), [[]]):
+        assert make("Uniform").sample(empty).sampled_ids.shape == (4,)
+    assert samplers.accidental_hits([], []).rows.size == 0
+
+
+def test_shards_of_many_reserved_ids_take_no_more_than_their_own() -> None:
+    shards = 2**20
+    for shard in (0, 1, 2, shards - 1):
+        sampler = samplers.Unigram(
+            np.ones(2 * shards), 1, num_reserved_ids=2**30 + 1, num_shards=shards, shard=shard, seed=1
+        )
+        reserved = 2**10 + (shard < 1)
+        assert sampler.range_max == len(range(shard, 2**30 + 1 + 2 * shards, shards))
+        expected = sampler.sample(np.arange(sampler.range_max)).true_expected_count
+        assert np.flatnonzero(expected).tolist() == [reserved, reserved + 1]
+
+
+@pytest.mark.parametrize("content", [b"\xef\xbb\xbf5\nb,7\n", b"5\r7\r", b"5\r\n\r\nx,7"])
+def test_files_of_other_systems(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "words.csv"
+    path.write_bytes(content)
+    expected = samplers.Unigram.from_file(path, 1, unique=False).sample([0, 1]).true_expected_count
+    np.testing.assert_allclose(expected, [5 / 12, 7 / 12], rtol=1e-6)
+
+
+def test_counts_with_underscores(tmp_path: Path) -> None:
+    path = tmp_path / "words.csv"
+    path.write_text("the,1_000\n")
+    with pytest.raises(ValueError, match=r"path: expected lines that end in a count.* got 'the,1_000' in line 1"):
+        samplers.Unigram.from_file(path, 1)
 
 
 def test_bad_files(tmp_path: Path) -> None:

@@ -74,9 +74,20 @@ def seeds(seed: Seed) -> Seeds:
     return (graph, op) if graph or op else (0, SEED_MODULUS)
 
 
+def array_of(argument: str, given: ArrayLike) -> NDArray[Any]:
+    """An array of what NumPy understands."""
+    try:
+        return np.asarray(given)
+    except (RuntimeError, TypeError, ValueError) as error:  # ragged lists, tensors with a graph or on a device
+        got, remedy = f"{type(given).__name__} ({error})", f"Convert {argument} to an array of NumPy."
+        raise type_error(argument, "an array of numbers", got, remedy) from error
+
+
 def classes(argument: str, given: ArrayLike, ranks: tuple[int, ...], shape: str) -> NDArray[Any]:
     """An array of integers of an allowed rank."""
-    array = np.asarray(given)
+    array = array_of(argument, given)
+    if not array.size and isinstance(given, list | tuple):
+        array = array.astype(np.int64)  # an empty list is one of integers, too
     if array.dtype.kind not in "iu":
         raise type_error(argument, "an integer array", f"dtype {array.dtype}", f"Convert {argument} to int64.")
     if array.ndim not in ranks:

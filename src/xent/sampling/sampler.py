@@ -44,22 +44,40 @@ class Sampler:
     call alone: threads that share a sampler draw, together, what one thread would have drawn.
     """
 
-    range_max: int
-    num_sampled: int
-    unique: bool
-    dtype: str
     _native: NativeSampler
     _seeds: Seeds
     _learns: ClassVar[bool] = False
 
     def __init__(self, range_max: int, num_sampled: int, unique: bool, dtype: str) -> None:
         """The arguments that all have, checked; a subclass then sets the native sampler and its seeds."""
-        self.range_max = range_max
-        self.num_sampled = arguments.integer("num_sampled", num_sampled, 1, arguments.INT32_MAX)
-        self.unique = arguments.flag("unique", unique)
-        self.dtype = arguments.count_dtype(dtype)
+        self._range_max = range_max
+        self._num_sampled = arguments.integer("num_sampled", num_sampled, 1, arguments.INT32_MAX)
+        self._unique = arguments.flag("unique", unique)
+        self._dtype = arguments.count_dtype(dtype)
         if self.unique:
             arguments.distinct(self.num_sampled, range_max, "classes")
+
+    # The native sampler was made for these numbers, so they stay.
+
+    @property
+    def range_max(self) -> int:
+        """The number of classes."""
+        return self._range_max
+
+    @property
+    def num_sampled(self) -> int:
+        """How many classes are drawn at a time."""
+        return self._num_sampled
+
+    @property
+    def unique(self) -> bool:
+        """Whether the classes of a sample are distinct."""
+        return self._unique
+
+    @property
+    def dtype(self) -> str:
+        """Of the expected counts."""
+        return self._dtype
 
     def sample(self, true_classes: ArrayLike) -> Candidates:
         """Draws a sample.

@@ -115,7 +115,7 @@ class Unigram(Sampler):
 
 
 def _check_counts(given: ArrayLike) -> NDArray[np.float32]:
-    counts = np.asarray(given)
+    counts = arguments.array_of("counts", given)
     if counts.dtype.kind not in "iuf":
         raise type_error("counts", "an array of numbers", f"dtype {counts.dtype}", "Convert counts to float32.")
     if counts.ndim != 1 or not counts.size:
@@ -150,7 +150,8 @@ def _own_shard(weights: NDArray[np.float32], num_reserved_ids: int, num_shards: 
     reserved = arguments.integer("num_reserved_ids", num_reserved_ids, 0, arguments.INT32_MAX - weights.size)
     shards = arguments.integer("num_shards", num_shards, 1, arguments.INT32_MAX)
     first = arguments.integer("shard", shard, 0, shards - 1)
-    own = np.ascontiguousarray(np.concatenate([np.zeros(reserved, np.float32), weights])[first::shards])
+    zeros = len(range(first, reserved, shards))
+    own = np.concatenate([np.zeros(zeros, np.float32), weights[first + zeros * shards - reserved :: shards]])
     if not own.any():
         raise value_error("counts", "a positive one", "none in this shard", "Pass counts that are not all 0.")
     if (bound := float(own.max()) * own.size) > float(np.finfo(np.float32).max):  # of the sum, and of a step on the way
