@@ -133,10 +133,12 @@ def sampled_softmax_loss(
         labels: integers, the shape of `inputs` without its last axis, or with T true classes in its place, which share
             the target.
         sampler: one of `xent.samplers`, which draws when the loss is called. `candidates`: instead, what its `sample`
-            gave, or any (ids, expected counts of the true classes, of the sampled ones); ids [S], or [rows, S].
+            gave, or any (ids, expected counts of the true classes, of the sampled ones); ids [S], or [rows, S]; counts
+            in the shape of the labels and of the ids.
             Inside jit and compiled programs, where labels have no values, only candidates serve.
         remove_accidental_hits: a sampled class that is a true one of the row does not count.
-        temperature: divides the logits, before the correction.
+        temperature: a number that divides the logits, before the correction. One that is learned divides inputs and
+            bias instead.
         sample_weight: one weight a row, or 1 in place of an axis. `reduction`, `normalizer`: as in
             `softmax_cross_entropy`.
         sparse_gradient: the gradients to weight and bias hold only the lines that were used: sparse tensors on PyTorch
@@ -151,6 +153,7 @@ def sampled_softmax_loss(
     Raises:
         IndexError: a class out of range. ValueError: shapes that do not belong together, counts that are not positive
         (a reserved id as a true class has log q = -inf). TypeError: dtypes, neither or both of sampler and candidates.
+        In compiled code, which cannot raise, ids out of range and such counts make the loss of their rows NaN.
 
     Example:
         >>> import numpy as np, xent
@@ -395,7 +398,7 @@ def in_batch_softmax_loss(
             differ.
         log_q: [M], the logarithm of the probability (or expected count) with which an item is in a batch: frequent
             items are negatives too often, and this takes it back. None: no correction.
-        temperature: divides the products.
+        temperature: a number that divides the products. One that is learned divides the queries instead.
         sample_weight, reduction, normalizer: as in `softmax_cross_entropy`.
 
     Returns:

@@ -1,4 +1,8 @@
-"""TensorFlow's sampled losses, on the arrays of any framework: one loss a row, weights first, or shards of them."""
+"""TensorFlow's sampled losses, on the arrays of any framework: one loss a row, weights first, or shards of them.
+
+Gradients to the weights and biases of TensorFlow are indexed slices, as its own losses give them; those of others are
+dense (`xent.sampled_softmax_loss` has a choice).
+"""
 
 from __future__ import annotations
 
@@ -172,7 +176,8 @@ def sampled_softmax_loss(
     """Softmax cross-entropy over the true classes and a sample, one loss a row; `xent.sampled_softmax_loss`.
 
     Args:
-        weights: [C, D], or a list of shards ("div": of successive classes). `biases`: [C], likewise.
+        weights: [C, D], or a list of shards ("div": of successive classes, as many in each as in the others or one
+            more). `biases`: [C], likewise, or None.
         labels: integers [N, num_true]. `inputs`: [N, D].
         num_sampled, num_classes, num_true: numbers of classes: drawn, in all, true of a row.
         sampled_values: what a candidate sampler returned. None: log-uniform, unique, from `seed`.
