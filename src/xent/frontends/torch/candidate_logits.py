@@ -123,12 +123,14 @@ def candidate_logits(
     return CandidateLogits.apply(reference, fixed, inputs, weight, bias)
 
 
+_sampled_logits = partial(sampled.sampled_logits, NAMESPACE, candidate_logits, logsumexp)
+
+
 def sampled_logits(inputs: Tensor, weight: Any, *arguments: Any, **options: Any) -> sampled.Sampled:
     """As `frontends.sampled.sampled_logits`."""
-    made = partial(sampled.sampled_logits, NAMESPACE, candidate_logits, logsumexp)
-    device = inputs.device.type if isinstance(inputs, Tensor) else "cpu"
+    device = inputs.device.type
     if not (torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)):
-        return made(inputs, weight, *arguments, **options)
+        return _sampled_logits(inputs, weight, *arguments, **options)
     # the products are float32's, as the loss is: what the region made narrower is widened, not the weight cut
     with torch.autocast(device, enabled=False):
-        return made(inputs.to(weight.dtype), weight, *arguments, **options)
+        return _sampled_logits(inputs.to(weight.dtype), weight, *arguments, **options)
