@@ -125,6 +125,9 @@ def test_gradients_of_a_frequent_class_add_up_in_float32(dtype: str, sparse: boo
     sums(*(leaf.grad.to_dense().double() for leaf in leaves[1:]))
     if not sparse:
         sums(*(g.double() for g in torch.func.grad(loss, argnums=(1, 2))(*(t.detach() for t in leaves))))
+        torch._dynamo.reset()
+        program = torch.compile(loss, backend="aot_eager", fullgraph=True)
+        sums(*(g.double() for g in torch.autograd.grad(program(*leaves), leaves[1:])))
 
     _, found = xent.value_and_grad(loss, argnums=(1, 2))(*map(jnp.asarray, arrays))
     sums(*(g.to_dense() for g in found) if sparse else found)

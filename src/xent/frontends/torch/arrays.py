@@ -89,8 +89,11 @@ class _Namespace:
     @staticmethod
     def lines(x: Tensor, ids: Tensor, dtype: str, sparse: Any = False) -> Tensor:
         """The same in a dtype, in which repeated lines of a gradient add up, too; a sparse one if asked for."""
-        if x.dtype != TORCH_DTYPES[dtype]:
-            return _WideLines.apply(x, ids, TORCH_DTYPES[dtype], sparse)  # type: ignore[no-any-return, no-untyped-call]
+        wide = TORCH_DTYPES[dtype]
+        if x.dtype != wide:
+            if not torch.compiler.is_compiling():
+                return _WideLines.apply(x, ids, wide, sparse)  # type: ignore[no-any-return, no-untyped-call]
+            x = x.to(wide)  # a compiler widens only what is gathered
         if x.ndim == 1:
             return torch.gather(x, 0, ids, sparse_grad=sparse)
         return torch.nn.functional.embedding(ids, x, sparse=sparse)
