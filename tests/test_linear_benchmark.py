@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+import scripts
 
 import xent
-
-SCRIPT = Path(__file__).resolve().parent.parent / "benchmarks" / "linear.py"
 
 
 @pytest.fixture
 def linear() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("linear_benchmark", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["linear_benchmark"] = module
-    spec.loader.exec_module(module)
-    return module
+    return scripts.benchmark("linear")
 
 
 def test_smoke(linear: ModuleType, tmp_path: Path) -> None:

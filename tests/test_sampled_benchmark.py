@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 
-SCRIPT = Path(__file__).resolve().parent.parent / "benchmarks" / "sampled.py"
+import scripts
 
 
 def test_smoke(tmp_path: Path) -> None:
-    spec = importlib.util.spec_from_file_location("sampled_benchmark", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = scripts.benchmark("sampled")
     file = tmp_path / "rows.jsonl"
     assert module.main(["--smoke", "--json", str(file)]) == 0
     rows = [json.loads(line) for line in file.read_text().splitlines()]

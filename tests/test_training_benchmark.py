@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+import scripts
 import torch
-
-SCRIPT = Path(__file__).resolve().parent.parent / "benchmarks" / "training.py"
 
 
 @pytest.fixture
 def training() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("training", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["training"] = module
-    spec.loader.exec_module(module)
-    return module
+    return scripts.benchmark("training")
 
 
 def test_smoke(training: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
