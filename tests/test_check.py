@@ -77,6 +77,8 @@ BIG = RNG.normal(size=(2005, 2)).astype(np.float32)
 OVER = (4 * np.eye(4)[RNG.integers(0, 4, 2000)] + RNG.normal(size=(2000, 4))) * 3
 OVER_LABELS = np.where(RNG.random(2000) < 0.6, OVER.argmax(1), RNG.integers(0, 4, 2000))
 WEIGHTS = np.array([1.0, 2.0, 1.0, 1.0, 1.0])
+ROWS_OF_1 = np.ones((N, 1), np.float32)
+MANY, MANY_LABELS = RNG.normal(size=(5000, 3)), np.full(5000, 2)
 IMAGE = RNG.normal(size=(2, C, 4, 6)).astype(np.float32)
 PIXELS = RNG.integers(0, C, (2, 4, 6))
 SQUARE = RNG.normal(size=(3, 4, 4)).astype(np.float32)
@@ -203,6 +205,31 @@ def found(report: Report, rule: str) -> list[Any]:
     return [finding for finding in report.findings if finding.rule == rule]
 
 
+HOLES = changed(MULTI, (slice(0, 20), 3), -1)  # labels of -1 do not count
+TIED = 8 * np.eye(50)[LM["tokens"]]  # what embeddings that are also the head say before they have learned
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        case(changed(Z, (slice(0, 20), 3), np.nan), HOLES, loss="sigmoid", ignore_index=-1),
+        case(TIED[:, :-1], LM["tokens"][:, 1:], tokens=LM["tokens"][:, :-1]),
+        case(TIED[:, :-1], LM["tokens"][:, 1:]),
+        case(IMAGE, np.ones_like(IMAGE), loss="sigmoid", framework="torch", pos_weight=np.ones((C, 1, 1))),
+        case(Z, MULTI, loss="sigmoid", pos_weight=np.ones((1, C))),
+        case(Z[0], MULTI[0], loss="sigmoid", pos_weight=np.ones(C)),
+        case(Z[0], xent.Positives(np.array([1, 3])), loss="sigmoid"),
+        case(changed(Z, (0, 4), -np.inf), changed(MULTI, (0, 4), 0), loss="sigmoid"),
+        case(changed(X, 4, np.nan), Y, sample_weight=changed(np.ones(N), 4, 0)),
+        case(X, SOFT, temperature=0.07),
+        case(Z, 0 * MULTI, loss="sigmoid", pos_weight=np.full(C, 3.0)),
+    ],
+)
+def test_what_looks_strange_and_is_not(arguments: dict[str, Any]) -> None:
+    report = look(**arguments)
+    assert report.ok, str(report)
+
+
 def test_there_are_46_rules() -> None:
     assert sorted(RULES) == [f"X{n:02d}" for n in range(1, 47)]
     assert {*FAULTS, "X46"} == set(RULES)  # which has a test of its own, below
@@ -246,14 +273,24 @@ def test_more_than_32_bits_of_numbers_are_named_without_being_read() -> None:
         (case(X, changed(Y, slice(0, 63), -1), ignore_index=-1), "X17", "98.4%"),
         (case(changed(X, (3, 1), -np.inf), SOFT), "X20", "soft label has mass there"),
         (case(changed(X, 2, -np.inf), Y), "X22", "the first holds -inf"),
-        (case(changed(Z, (2, 1), np.inf), MULTI, loss="sigmoid"), "X22", "+inf"),
+        (case(changed(Z, (2, 1), np.inf), 0 * MULTI, loss="sigmoid"), "X22", "+inf"),
+        (case(X, X, loss="logistic"), "X34", "neither -1 nor +1"),
+        (case(X, xent.TopK(np.tile([0, 1], (N, 1)), np.full((N, 2), 0.6, np.float32))), "X37", "more than 1"),
+        (case(X, MULTI, loss="nll"), "X13", "several labels of 1"),
+        (case(P, MULTI, loss="probs"), "X13", "several labels of 1"),
+        (case(P, Y, loss="probs", gradient=1e7 * X), "X06", "a gradient of"),
+        (case(X, Y, gradient=changed(X, 5, np.nan)), "X41", "the gradient of row 5 is not finite"),
+        (case(X, Y, value=np.nan), "X39", "the loss is nan, though"),
+        (case(changed(MANY, (777, 1), -np.inf), MANY_LABELS, label_smoothing=0.1), "X20", "row 777)"),
+        (case(changed(X, (3, 0), -np.inf), xent.TopK(np.tile([0, 1], (N, 1)), np.full((N, 2), 0.5))), "X20", "row 3)"),
+        (case(LM["logits"], LM["tokens"], tokens=LM["tokens"]), "X38", "100% of the labels are the token"),
         (case(X, Y, history=[{"step": s, "lse": 3.0 * s} for s in range(12)]), "X23", "lse² has risen"),
         (case(9 * ONE_HOT, Y, step=0), "X29", "knows the labels"),
         (case(BIG[:, :1], RARE[:, None], loss="sigmoid", pos_weight=0.1), "X33", "below 1"),
         (case(xent.log_softmax(X), np.log(SOFT), loss="kl"), "X35", "log_target=True"),
         (case(xent.log_softmax(X), SOFT, loss="kl", framework="torch"), "X35", "batchmean"),
         (case(X, torch.from_numpy(SOFT).requires_grad_()), "X36", "detach()"),
-        (case(TWICE["logits"], TWICE["tokens"], tokens=TWICE["tokens"]), "X38", "shifted twice"),
+        (case(TWICE["logits"][:, :-1], TWICE["tokens"][:, 1:], tokens=TWICE["tokens"][:, :-1]), "X38", "shifted twice"),
         (case(LM["logits"], LM["tokens"]), "X38", "following place"),
         (case(Z, 2 * MULTI - 1, loss="sigmoid"), "X39", "logistic_loss"),
         (case(X, Y, class_weight=-WEIGHTS), "X39", "5 of 5 numbers of class_weight are negative"),
@@ -287,6 +324,17 @@ def test_further_faces_of_a_fault(arguments: dict[str, Any], rule: str, says: st
         (case(X.astype(int), Y), TypeError, "logits: expected float32"),
         (case("logits", Y), TypeError, "logits: expected an array of NumPy"),
         (case(X, None), TypeError, "labels: expected an array of NumPy"),
+        (case(X, Y, value=[]), ValueError, "value: expected one number, got 0 numbers"),
+        (case(X, Y, history=[1, 2]), TypeError, "history: expected dicts"),
+        (case(X, Y, memory="1GB"), TypeError, "memory: expected an integer or None, got '1GB'"),
+        (case(X, Y, step="a"), TypeError, "step: expected an integer or None"),
+        (case(X, xent.Positives(Y[:, None])), TypeError, "labels: expected an array, got xent.Positives"),
+        (
+            case(Z, xent.TopK(Y[:, None], ROWS_OF_1), loss="sigmoid"),
+            TypeError,
+            "labels: expected an array, got xent.TopK",
+        ),
+        (case(Z, MULTI, loss="sigmoid", label_smoothing=7.0), ValueError, "label_smoothing: expected"),
         (case(Z, MULTI[:3], loss="sigmoid"), ValueError, r"labels: expected the shape of the logits, \(64, 5\)"),
         (case(X, Y, framework="pytorch"), ValueError, "framework: expected None, 'torch'"),
         (case(X, Y, label_smoothing=1.5), ValueError, r"label_smoothing: expected a number in \[0, 1\]"),

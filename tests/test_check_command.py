@@ -60,6 +60,11 @@ def test_options_and_weights_reach_the_rules(tmp_path: Path, capsys: pytest.Capt
     assert main(["check", str(path), "--class-weight", "w", "--label-smoothing", "0.1"]) == 0
     out = capsys.readouterr().out
     assert "X26 warning all 300 rows are of class 2" in out
+    path = tmp_path / "soft.npz"
+    soft = xent.softmax(2 * LOGITS)
+    np.savez(path, logits=xent.log_softmax(LOGITS), labels=np.log(soft))
+    assert main(["check", str(path), "--loss", "kl", "--log-target", "--temperature", "2", "--loss-scale", "4"]) == 0
+    assert capsys.readouterr().out == "300 rows, 7 classes: nothing to report.\n"
     path = tmp_path / "two.npz"
     np.savez(path, logits=LOGITS, labels=LABELS)
     assert main(["check", str(path), "--label-smoothing", "0.1", "--value", "0.05"]) == 0

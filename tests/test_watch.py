@@ -132,11 +132,27 @@ def test_lists_of_positives_are_cut_with_their_rows() -> None:
     assert listed.rows == 4000
 
 
+def test_a_part_of_the_batch_is_not_taken_for_the_whole() -> None:
+    labels = RNG.integers(0, 30000, (4, 64))
+    labels[:, :20] = -100  # what was given, and is not to be learned
+    watch = xent.watch(every=1, ignore_index=-100)
+    for _ in range(3):
+        report = watch(RNG.normal(size=(4, 64, 30000)).astype(np.float32), labels)
+        assert report is not None
+        assert report.rows < 10
+    weighted = xent.watch(every=1, class_weight=np.ones(30000), sample_weight=np.ones(512))
+    weighted(RNG.normal(size=(512, 30000)).astype(np.float32), np.arange(512) // 300)
+    assert watch.findings.keys() | weighted.findings.keys() == set()
+
+
 @pytest.mark.parametrize(
     ("options", "error", "text"),
     [
         ({"every": 0}, ValueError, "every: expected a positive integer, got 0"),
         ({"every": 2.5}, TypeError, "every: expected a positive integer, got 2.5"),
+        ({"step": 3}, TypeError, "options: expected those that hold for all steps, got step"),
+        ({"loss": "hinge"}, ValueError, "loss: expected 'softmax'"),
+        ({"on_finding": 3}, TypeError, "on_finding: expected a function of a finding, got 3"),
         ({"smoothing": 0.1}, TypeError, r"options: expected those of xent\.check, got smoothing"),
     ],
 )

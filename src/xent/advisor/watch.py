@@ -14,6 +14,7 @@ from .check import examine, refuse_unknown
 from .check.case import Options
 from .findings import Finding, Report
 
+OF_THE_BATCH = ("X17", "X26", "X45")  # rules that say nothing about a part of it
 REMEMBERED = 1000  # looks whose losses are kept
 NUMBERS = 1 << 16  # logits that a look takes at most, so that it costs about a millisecond
 
@@ -51,16 +52,20 @@ class Watch:
         shape = tuple(getattr(x, "shape", ()))
         part = self._part(shape)
         listed = isinstance(y, Positives) and y.starts is not None  # of one piece
-        if not listed and any(s != slice(None) for s in part):
-            x, y, gradient = (_cut(array, shape, part, self._axis(shape)) for array in (x, y, gradient))
+        options = self._options
+        whole = listed or all(s == slice(None) for s in part)
+        if not whole:
+            weight = options.get("sample_weight")
+            x, y, gradient, weight = (_cut(a, shape, part, self._axis(shape)) for a in (x, y, gradient, weight))
+            options = options | {"sample_weight": weight}
         case, report = examine(
-            x, y, None, **self._options, step=at, value=value, gradient=gradient, history=tuple(self.history)
+            x, y, None, **options, step=at, value=value, gradient=gradient, history=tuple(self.history)
         )
         if case.kind != "other" and case.rows:
             mean = float(case.sample.lse.mean()) if case.softmax and len(case.sample.lse) else math.nan
             self.history.append({"step": at, "loss": case.mean, "lse": mean})
         for finding in report.findings:
-            if finding.rule not in self.findings:
+            if finding.rule not in self.findings and (whole or finding.rule not in OF_THE_BATCH):
                 self.findings[finding.rule] = finding
                 self._on_finding(finding)
         return report
@@ -75,8 +80,11 @@ class Watch:
             count = math.prod(len(range(n)[s]) for n, s in zip(shape, part, strict=True))
             if at != self._axis(shape) and count > NUMBERS:
                 keep = max(1, shape[at] * NUMBERS // count)
-                # lines from all over the batch; of a sequence its beginning, whose order means something
-                part[at] = slice(None, None, -(-shape[at] // keep)) if at == 0 else slice(keep)
+                if at == 0:  # lines from all over the batch
+                    part[at] = slice(None, None, -(-shape[at] // keep))
+                else:  # of a sequence, whose order means something, a piece; another one at every look
+                    first = len(self.history) * keep % (shape[at] - keep + 1)
+                    part[at] = slice(first, first + keep)
         return part
 
     def keras(self, inputs: Any, labels: Any) -> Any:
@@ -88,10 +96,13 @@ class Watch:
         from keras.callbacks import Callback
 
         look = self
+        # Keras takes class indices with an axis of length 1, too
+        column = len(getattr(labels, "shape", ())) > 1 and labels.shape[-1] == 1 and "int" in str(labels.dtype)
+        given = labels[..., 0] if column else labels
 
         class WatchCallback(Callback):  # type: ignore[misc]
-            def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-                look(lambda: self.model(inputs, training=False), labels, value=None)
+            def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+                look(lambda: self.model(inputs, training=False), given)
 
         return WatchCallback()
 
@@ -105,7 +116,8 @@ def watch(*, every: int = 100, on_finding: Callable[[Finding], object] | None = 
     Args:
         every: looks at the steps 0, every, 2·every, …
         on_finding: called with each new `Finding`. None: `warnings.warn` for those that are worse than "info".
-        options: those of `check`: loss, axis, ignore_index, label_smoothing, class_weight, pos_weight, ….
+        options: those of `check`: loss, axis, ignore_index, label_smoothing, class_weight, pos_weight, …; a look has
+            a step, a history, a value and a gradient of its own.
 
     Returns:
         A `Watch`, to be called with the logits and labels of each step; `watch.keras(inputs, labels)` is a callback.
@@ -129,6 +141,11 @@ def watch(*, every: int = 100, on_finding: Callable[[Finding], object] | None = 
     if every < 1:
         raise value_error("every", "a positive integer", str(every), "Pass how many steps lie between two looks.")
     refuse_unknown(options)
+    if own := sorted({"step", "history", "value", "gradient"} & set(options)):
+        raise type_error("options", "those that hold for all steps", ", ".join(own), "Pass them to each call, or not.")
+    if on_finding is not None and not callable(on_finding):
+        raise type_error("on_finding", "a function of a finding", repr(on_finding), "Pass print, for instance.")
+    Options(**options).check()
     return Watch(every, _warn if on_finding is None else on_finding, options)
 
 

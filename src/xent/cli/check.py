@@ -39,6 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     loss.add_argument("--softcap", type=float, metavar="S")
     loss.add_argument("--z-loss", type=float, default=0.0, metavar="Z")
     loss.add_argument("--reduction", choices=("mean", "sum", "none"), default="mean")
+    loss.add_argument("--log-target", action="store_true", help="the labels of kl are logarithms")
+    loss.add_argument("--loss-scale", type=float, default=1.0, metavar="S", help="what the loss is multiplied by")
     loss.add_argument("--framework", choices=LIBRARIES, help="whose loss it is, if not xent's")
     loss.add_argument("--value", type=float, metavar="L", help="the loss as you got it")
     loss.add_argument("--step", type=int, metavar="N", help="the training step; 0 is before the first")
@@ -50,7 +52,9 @@ def run(arguments: argparse.Namespace) -> int:
     roles = ("logits", "labels", "sample_weight", "class_weight", "pos_weight")
     sources = {role: name for role in roles if (name := getattr(arguments, role)) is not None}
     options = ("loss", "axis", "ignore_index", "label_smoothing", "temperature", "softcap", "z_loss", "reduction")
-    given: dict[str, Any] = {name: getattr(arguments, name) for name in (*options, "framework", "value", "step")}
+    given: dict[str, Any] = {
+        name: getattr(arguments, name) for name in (*options, "log_target", "loss_scale", "framework", "value", "step")
+    }
     try:
         arrays = read_arrays(arguments.file, sources)
         weights: dict[str, Any] = {name: np.asarray(arrays[name]) for name in roles[2:] if name in arrays}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from ... import api
 from ...errors import type_error, value_error
-from ...labels import Positives, TopK
-from ...options import softmax_options
+from ...labels import Positives, TopK, refuse
+from ...options import sigmoid_options, softmax_options
 from ...problem import INTEGER_DTYPES, LOGIT_DTYPES, check_class_weight, check_sample_weight, softmax_problem
 from .arrays import Lines, evenly
 
@@ -63,7 +63,40 @@ class Options:
     @property
     def skipped_label(self) -> int | None:
         """`ignore_index`, with PyTorch's default."""
-        return -100 if self.ignore_index is None and self.framework == "torch" else self.ignore_index
+        torch = self.framework == "torch" and self.loss in SOFTMAX
+        return -100 if self.ignore_index is None and torch else self.ignore_index
+
+    def check(self) -> None:
+        """Refuses what is of another type, or names nothing."""
+        if self.loss not in LOSSES:
+            expected = ", ".join(map(repr, LOSSES))
+            raise value_error("loss", expected, repr(self.loss), "Name the loss that you call.")
+        if self.framework not in (None, *LIBRARIES):
+            expected = f"None, {', '.join(map(repr, LIBRARIES))}"
+            raise value_error("framework", expected, repr(self.framework), "Name the library whose loss you call.")
+        for name in ("axis", "step", "memory"):
+            given = getattr(self, name)
+            if given is not None and (isinstance(given, bool) or not isinstance(given, int)):
+                raise type_error(name, "an integer or None", repr(given), f"Pass an int for {name}.")
+        if not all(isinstance(entry, Mapping) for entry in self.history):
+            raise type_error("history", 'dicts with "step", "loss", "lse"', "others", "Pass what watch.history holds.")
+        if self.softmax:
+            axis = -1 if self.axis is None else self.axis
+            softmax_options(
+                axis,
+                self.label_smoothing,
+                self.ignore_index,
+                self.temperature,
+                self.softcap,
+                self.z_loss,
+                self.reduction,
+            )
+        else:
+            sigmoid_options(self.label_smoothing, self.ignore_index, self.reduction)
+
+    @property
+    def softmax(self) -> bool:
+        return self.loss in SOFTMAX
 
 
 @dataclass
@@ -80,7 +113,7 @@ class Sample:
     @cached_property
     def lse(self) -> NDArray[np.float64]:
         """[R]: log Σ exp of the values."""
-        with np.errstate(invalid="ignore", divide="ignore"):
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
             top = self.values.max(1)
             top = np.where(np.isfinite(top), top, 0.0)
             return np.asarray(top + np.log(np.exp(self.values - top[:, None]).sum(1)))
@@ -99,15 +132,7 @@ class Case:
     """Of the labels: "index", "dense", "topk", "positives"; "other" where the shapes do not belong together."""
 
     def __post_init__(self) -> None:
-        if self.options.loss not in LOSSES:
-            expected = ", ".join(map(repr, LOSSES))
-            raise value_error("loss", expected, repr(self.options.loss), "Name the loss that you call.")
-        framework = self.options.framework
-        if framework not in (None, *LIBRARIES):
-            expected = ", ".join(map(repr, LIBRARIES))
-            raise value_error(
-                "framework", f"None, {expected}", repr(framework), "Name the library whose loss you call."
-            )
+        self.options.check()
         if self.logits.dtype not in LOGIT_DTYPES:
             raise type_error("logits", " or ".join(LOGIT_DTYPES), self.logits.dtype, "Convert them to floats.")
         axis = self.options.axis
@@ -124,7 +149,12 @@ class Case:
 
     @property
     def softmax(self) -> bool:
-        return self.options.loss in SOFTMAX
+        return self.options.softmax
+
+    @property
+    def scores(self) -> bool:
+        """Whether the logits are single scores, without an axis of classes."""
+        return not self.softmax and len(self.logits.shape) < 2 and not isinstance(self.labels, Positives)
 
     @property
     def axis(self) -> int:
@@ -133,14 +163,14 @@ class Case:
 
     @property
     def classes(self) -> int:
-        if not self.softmax and len(self.logits.shape) < 2:
+        if self.scores:
             return 1
         return self.logits.shape[self.axis]
 
     @property
     def batch(self) -> tuple[int, ...]:
         shape = self.logits.shape
-        if not self.softmax and len(shape) < 2:
+        if self.scores:
             return shape
         return shape[: self.axis] + shape[self.axis + 1 :]
 
@@ -150,8 +180,10 @@ class Case:
 
     def _kind(self) -> str:
         if isinstance(self.labels, TopK):
+            refuse("labels", self.labels, Positives if self.softmax else TopK, "Pass 0 and 1, or xent.Positives.")
             return "topk"
         if isinstance(self.labels, Positives):
+            refuse("labels", self.labels, Positives if self.softmax else TopK, "Pass class indices, or xent.TopK.")
             return "positives"
         shape = self.labels.shape
         if self.softmax and shape == self.batch and self.labels.dtype in INTEGER_DTYPES:
@@ -159,12 +191,9 @@ class Case:
         return "dense" if shape == self.logits.shape else "other"
 
     def refuse_others(self) -> None:
-        """Raises what the loss would, where an option is out of range or arrays do not belong together."""
+        """Raises what the loss would, where arrays do not belong together."""
         o = self.options
         if self.softmax:
-            softmax_options(
-                self.axis, o.label_smoothing, o.ignore_index, o.temperature, o.softcap, o.z_loss, o.reduction
-            )
             if o.class_weight is not None:
                 check_class_weight(Lines("class_weight", o.class_weight).shape, self.classes)
             if o.sample_weight is not None:
@@ -203,7 +232,12 @@ class Case:
     @cached_property
     def kept(self) -> NDArray[np.bool_]:
         """[rows]: those that count and can."""
-        return ~(self.ignored | self.misplaced)
+        kept = ~(self.ignored | self.misplaced)
+        if self.options.sample_weight is not None:
+            weights = np.asarray(Lines("sample_weight", self.options.sample_weight)[...])
+            if weights.size == self.rows:
+                kept &= weights.reshape(-1) != 0
+        return kept
 
     @cached_property
     def class_counts(self) -> NDArray[np.float64]:
@@ -236,6 +270,7 @@ class Case:
         masses, sums = [np.zeros(0)], np.zeros(self.classes)
         for block in self.blocks():
             part = self._rows_of(self.labels[block])
+            part = np.where(self._skipped(part), 0, part)
             masses.append(part.sum(1, dtype=np.float64))
             sums += part.sum(0, dtype=np.float64)
         return np.concatenate(masses), sums
@@ -253,13 +288,26 @@ class Case:
 
     def _rows_of(self, part: NDArray[Any]) -> NDArray[Any]:
         """A block as [rows, classes]."""
-        if not self.softmax and len(self.logits.shape) < 2:
+        if self.scores:
             return part.reshape(-1, 1)
         return np.moveaxis(part, self.axis, -1).reshape(-1, self.classes)
+
+    def _skipped(self, labels: NDArray[Any]) -> NDArray[np.bool_]:
+        """Which numbers of dense labels do not count: of binary losses, each may be ignored by itself."""
+        skip = None if self.softmax else self.options.ignore_index
+        return np.zeros(labels.shape, bool) if skip is None else labels == skip
 
     @cached_property
     def nll(self) -> NDArray[np.float64]:
         """[rows]: the cross-entropy of each, without weights and smoothing; of rows that are not kept, of class 0."""
+        return self._losses(0.0)
+
+    @cached_property
+    def smoothed(self) -> NDArray[np.float64]:
+        """[rows]: the same with label smoothing."""
+        return self._losses(self.options.label_smoothing) if self.options.label_smoothing else self.nll
+
+    def _losses(self, label_smoothing: float) -> NDArray[np.float64]:
         found = [np.zeros(0)]
         for block in self._told(self.blocks()):
             part = self.logits[block]
@@ -271,6 +319,7 @@ class Case:
                 validate=False,
                 temperature=self.options.temperature,
                 softcap=self.options.softcap,
+                label_smoothing=label_smoothing,
             )
             found.append(np.asarray(loss, np.float64).reshape(-1))
         return np.concatenate(found)
@@ -279,11 +328,13 @@ class Case:
     def suspects(self) -> Sample:
         """Rows whose loss is not finite, the first ones if they are very many."""
         if self.softmax:
-            found = [np.flatnonzero(~np.isfinite(self.nll))]
+            found = [np.flatnonzero(~np.isfinite(self.smoothed))]
         else:
             found, first = [np.zeros(0, np.int64)], 0
             for block in self._told(self.blocks()):
                 part = self._rows_of(self.logits[block])
+                if self.kind == "dense" and self.options.ignore_index is not None:
+                    part = np.where(self._skipped(self._rows_of(self.labels[block])), 0, part)
                 if not np.isfinite(part.sum(dtype=np.float64)):
                     found.append(first + np.flatnonzero(~np.isfinite(part).all(1)))
                 first += len(part)
@@ -342,9 +393,13 @@ class Case:
 
     def _sample(self, rows: NDArray[np.int64]) -> Sample:
         targets = self.picked(self.labels, rows) if self.kind == "dense" else None
-        if targets is not None and self.options.log_target:
-            targets = np.exp(targets)
-        return Sample(rows, self.picked(self.logits, rows), targets)
+        values = self.picked(self.logits, rows)
+        if targets is not None:
+            skipped = self._skipped(targets)
+            values, targets = np.where(skipped, 0.0, values), np.where(skipped, 0.0, targets)
+            if self.options.log_target:
+                targets = np.exp(targets)
+        return Sample(rows, values, targets)
 
     def picked(self, array: Lines, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Rows of an array of the logits' shape, [R, classes]."""
@@ -353,7 +408,7 @@ class Case:
             return out
         if len(self.logits.shape) == 1:
             whole = np.asarray(array[...], np.float64)
-            return whole[None] if self.softmax else whole[rows][:, None]
+            return whole[rows][:, None] if self.scores else whole[None]
         if self.softmax and self.axis == 0:
             return np.asarray(self._rows_of(array[...])[rows], np.float64)
         per_line = self.rows // self.logits.shape[0]

@@ -18,7 +18,7 @@ def _(case: Case) -> Iterator[Found]:
         yield (
             "error",
             f"logits of shape {case.logits.shape} have one class, whose probability is always 1: the loss is 0.",
-            "Two exclusive classes by one number: xent.sigmoid_cross_entropy(logits[..., 0], labels). "
+            f"Two exclusive classes by one number: xent.sigmoid_cross_entropy(logits.squeeze({case.axis}), labels). "
             "Or give the head two outputs.",
         )
 
@@ -120,15 +120,20 @@ def _(case: Case) -> Iterator[Found]:
     if case.options.pos_weight is None:
         return
     shape = Lines("pos_weight", case.options.pos_weight).shape
-    right = (case.classes, *(1,) * (len(case.logits.shape) - 1 - case.axis))  # broadcast from the last axis
-    if shape in ((), (1,), right):
+    axis = 1 if case.options.framework == "torch" and len(case.logits.shape) > 1 else case.axis
+    try:
+        fits = np.broadcast_shapes(shape, case.logits.shape) == case.logits.shape
+    except ValueError:
+        fits = False
+    if fits:
         return
-    fits_another = len(shape) > 0 and shape[0] in case.logits.shape and shape[0] != case.classes
+    classes = case.logits.shape[axis]
+    right = (classes, *(1,) * (len(case.logits.shape) - 1 - axis))  # broadcast from the last axis
+    fits_another = len(shape) > 0 and shape[0] in case.logits.shape and shape[0] != classes
     where = f" It fits axis {case.logits.shape.index(shape[0])}, which is not the class axis." if fits_another else ""
     yield (
         "error",
-        f"pos_weight of shape {shape} for {case.classes} classes on axis {case.axis} of logits "
-        f"{case.logits.shape}.{where}",
+        f"pos_weight of shape {shape} for {classes} classes on axis {axis} of logits {case.logits.shape}.{where}",
         f"One number for each class: shape {right}, or a single number. If the classes are on another axis, name it: "
         "for [N, C, H, W] axis=1, with pos_weight of shape (C, 1, 1).",
     )

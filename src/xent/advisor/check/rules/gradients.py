@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .... import api
+from ....errors import value_error
 from ..arrays import Lines
 from ..case import MASK, SOFTMAX, Case
 from .table import Found, rule, some
@@ -52,7 +53,7 @@ def _(case: Case) -> Iterator[Found]:
             "Compute them under torch.no_grad(), or pass labels.detach().",
         )
     t = case.options.temperature
-    if case.kind in ("dense", "topk") and t != 1.0 and not np.isclose(case.options.loss_scale, t * t):
+    if case.kind in ("dense", "topk") and t > 1.0 and not np.isclose(case.options.loss_scale, t * t):
         yield (
             "warning",
             f"soft labels at temperature {t:g}, and the loss is multiplied by {case.options.loss_scale:g}: its "
@@ -64,6 +65,12 @@ def _(case: Case) -> Iterator[Found]:
 @rule(39, "a loss that can be negative")
 def _(case: Case) -> Iterator[Found]:
     value = case.mean if case.options.value is None else _number(case, "value")
+    if value is not None and not np.isfinite(value) and np.isfinite(case.mean) and not len(case.suspects.rows):
+        yield (
+            "error",
+            f"the loss is {value}, though that of these logits and labels is {case.mean:.4g}.",
+            "It is made between them and the loss: look for logarithms, divisions and half precision there.",
+        )
     if value is not None and value < -1e-6:
         yield (
             "error",
@@ -85,7 +92,9 @@ def _(case: Case) -> Iterator[Found]:
     targets = case.sample.targets
     if targets is None or case.options.loss == "logistic":
         return
-    outside = ~((targets >= 0) & (targets <= 1 + 1e-6))
+    # soft labels of too much mass have a rule of their own
+    above = np.inf if case.softmax and not case.options.log_target else 1 + 1e-6
+    outside = ~((targets >= 0) & (targets <= above))
     if outside.any():
         signed = not case.softmax and bool((abs(targets) == 1).all())
         yield (
@@ -111,6 +120,8 @@ def _(case: Case) -> Iterator[Found]:
         yield "error", text, "A gradient has the shape of what it is the gradient to."
         return
     g = case.picked(given, case.sample.rows)
+    if not np.isfinite(g).all():
+        return  # another rule's
     size, smallest = abs(g).max(1), TINY if given.dtype == "float16" else 0.0
     off = np.flatnonzero(abs(g.sum(1)) > size * _tolerance(case, given.dtype) + smallest * case.classes)
     if len(off):
@@ -150,6 +161,17 @@ def _(case: Case) -> Iterator[Found]:
     if case.options.gradient is None:
         return
     g = Lines("gradient", case.options.gradient)
+    if g.shape == case.logits.shape and not len(case.suspects.rows):
+        lost = ~np.isfinite(case.picked(g, case.sample.rows)).all(1)
+        if lost.any():
+            yield (
+                "error",
+                f"the gradient of {some(case.sample.rows[lost])} is not finite, though logits and loss are.",
+                "Look at the derivative of the loss: of a square root or a logarithm at 0, or of a branch of where() "
+                "that "
+                "was not taken.",
+            )
+            return
     value = case.mean if case.options.value is None else _number(case, "value")
     if value is not None and value > 1e-3 and g.shape == case.logits.shape:
         found = case.picked(g, case.sample.rows)
@@ -199,4 +221,9 @@ def _(case: Case) -> Iterator[Found]:
 
 def _number(case: Case, name: str) -> float | None:
     given = getattr(case.options, name)
-    return None if given is None else float(np.asarray(Lines(name, given)[...], float).reshape(-1)[0])
+    if given is None:
+        return None
+    numbers = np.asarray(Lines(name, given)[...], np.float64).reshape(-1)
+    if numbers.size != 1:
+        raise value_error(name, "one number", f"{numbers.size} numbers", "Pass the reduced loss.")
+    return float(numbers[0])

@@ -103,7 +103,7 @@ def _(case: Case) -> Iterator[Found]:
         )
 
 
-@rule(13, "several classes at once under softmax, or one under sigmoid", ("softmax", "sigmoid"))
+@rule(13, "several classes at once under softmax, or one under sigmoid", (*SOFTMAX, "sigmoid"))
 def _(case: Case) -> Iterator[Found]:
     targets = case.sample.targets
     if case.kind != "dense" or targets is None or not len(targets):
@@ -204,11 +204,13 @@ def _(case: Case) -> Iterator[Found]:
 def _(case: Case) -> Iterator[Found]:
     if case.options.pos_weight is None or case.kind != "dense" or case.rows < 20:
         return
-    given = np.broadcast_to(
-        np.asarray(Lines("pos_weight", case.options.pos_weight)[...], float).reshape(-1), (case.classes,)
-    )
-    positives = np.maximum(case.class_counts, 0.5)
-    ratio = np.maximum(case.rows - case.class_counts, 0.5) / positives
+    given = np.asarray(Lines("pos_weight", case.options.pos_weight)[...], np.float64).reshape(-1)
+    if given.size not in (1, case.classes):
+        return  # one for something else than each class
+    given = np.broadcast_to(given, (case.classes,))
+    positives, negatives = case.class_counts, case.rows - case.class_counts
+    # where a class has none of a kind, the data says nothing
+    ratio = np.where((positives > 0) & (negatives > 0), negatives / np.maximum(positives, 1), np.nan)
     for classes, text in (
         (np.flatnonzero(given > 10 * ratio), "more than ten times negatives / positives"),
         (np.flatnonzero((given < 1) & (ratio > 10)), "below 1 though positives are rare"),
@@ -229,7 +231,14 @@ def _(case: Case) -> Iterator[Found]:
     if targets is None or not targets.size:
         return
     zeros = int((targets == 0).sum())
-    if zeros and ((targets == 0) | (targets == 1)).all():
+    others = targets[(abs(targets) != 1) & (targets != 0)]
+    if others.size:
+        yield (
+            "error",
+            f"{others.size} of {targets.size} labels looked at are neither -1 nor +1 (such as {others[0]:.4g}).",
+            "The logistic loss takes signs: -1 for one class, +1 for the other.",
+        )
+    elif zeros and ((targets == 0) | (targets == 1)).all():
         yield (
             "error",
             f"the labels are 0 ({zeros} of {targets.size} looked at) and 1, where the logistic loss takes -1 and +1: a "
@@ -241,6 +250,14 @@ def _(case: Case) -> Iterator[Found]:
 @rule(37, "a teacher's top k without the rest", ("softmax",))
 def _(case: Case) -> Iterator[Found]:
     if case.kind == "topk":
+        high = np.flatnonzero(case.label_mass > 1.01)
+        if len(high):
+            yield (
+                "warning",
+                f"the values of {len(high)} of {case.rows} rows add up to more than 1 (at most "
+                f"{case.label_mass.max():.3f}): {some(high)}.",
+                "They are a distribution over the classes: divide them by their sum.",
+            )
         low = np.flatnonzero(case.label_mass < 0.99)
         if len(low):
             yield (

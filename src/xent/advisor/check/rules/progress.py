@@ -13,6 +13,7 @@ from .table import Found, rule
 
 STEPS = 10  # from which a model should have learned something
 SEQUENCE_NUMBERS = 1 << 23
+CLEARLY = 0.2  # by how much one place must agree better than another
 FLAT = 1e-3  # standard deviation of logits without a signal
 
 
@@ -110,39 +111,53 @@ def _(case: Case) -> Iterator[Found]:
         return
     count = max(1, SEQUENCE_NUMBERS // (case.batch[1] * case.classes))  # of sequences that are looked at
     guess = case.logits[:count].argmax(-1)
+    labels = np.where(case.kept, case.index, -1).reshape(case.batch)[:count]
+    # before it has learned, a model whose embeddings are its head says what it read
+    learned = case.options.step is not None and case.options.step >= STEPS
     if case.options.tokens is not None:
         tokens = Lines("tokens", case.options.tokens)[...]
         if tokens.shape == case.batch:
-            same, following, after = (_agreement(guess, tokens[:count], by) for by in (0, 1, 2))
-            if same > following + 0.2 and same > 2 * following:
-                yield (
-                    "error",
-                    f"the largest logit is the token of the same place in {same:.0%}, the following token in "
-                    f"{following:.0%}: the model was trained to repeat its input.",
-                    "A causal model predicts the following token: logits[:, :-1] with labels tokens[:, 1:].",
-                )
-            elif after > following + 0.2 and after > 2 * following:
-                yield (
-                    "error",
-                    f"the largest logit is the token two places on in {after:.0%}, the following one in "
-                    f"{following:.0%}: shifted twice.",
-                    "Either the model shifts the labels or you do, not both (Hugging Face models do).",
-                )
+            yield from _against_tokens(guess, labels, tokens[:count], learned)
             return
-    labels = np.where(case.kept, case.index, -1).reshape(case.batch)[:count]
     here, before, after = (_agreement(guess, labels, by) for by in (0, -1, 1))
-    other = max(before, after)
-    if other > here + 0.2 and other > 2 * here:
-        way = "following" if after > before else "preceding"
-        fix = (
-            "Shift them: logits[:, :-1] with labels[:, 1:]."
-            if way == "following"
-            else "They are shifted once too often."
-        )
+    if after > here + CLEARLY and after > 2 * here:
         yield (
             "error",
-            f"the largest logit is the label of its place in {here:.0%}, that of the {way} place in {other:.0%}.",
-            fix,
+            f"the largest logit is the label of its place in {here:.0%}, that of the following place in {after:.0%}.",
+            "Shift them: logits[:, :-1] with labels[:, 1:].",
+        )
+    elif learned and before > here + CLEARLY and before > 2 * here:
+        yield (
+            "error",
+            f"the largest logit is the label of its place in {here:.0%}, that of the preceding place in {before:.0%}.",
+            "They are shifted once too often.",
+        )
+
+
+def _against_tokens(guess: np.ndarray, labels: np.ndarray, tokens: np.ndarray, learned: bool) -> Iterator[Found]:
+    same, following, after = (_agreement(guess, tokens, by) for by in (0, 1, 2))
+    unshifted = _agreement(labels, np.where(labels >= 0, tokens, -1), 0)
+    if unshifted > 0.9:
+        yield (
+            "error",
+            f"{unshifted:.0%} of the labels are the token of the same place: a model that reads it learns to repeat "
+            "its "
+            "input.",
+            "A causal model predicts the following token: logits[:, :-1] with labels tokens[:, 1:].",
+        )
+    elif learned and same > following + CLEARLY and same > 2 * following:
+        yield (
+            "error",
+            f"the largest logit is the token of the same place in {same:.0%}, the following token in {following:.0%}: "
+            "the model was trained to repeat its input.",
+            "A causal model predicts the following token: logits[:, :-1] with labels tokens[:, 1:].",
+        )
+    elif after > following + CLEARLY and after > 2 * following:
+        yield (
+            "error",
+            f"the largest logit is the token two places on in {after:.0%}, the following one in {following:.0%}: "
+            "shifted twice.",
+            "Either the model shifts the labels or you do, not both (Hugging Face models do).",
         )
 
 

@@ -8,10 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...calibration import equal_width
+from ..arrays import Lines
 from ..case import MASK, Case, Sample
 from .table import Found, rule, some
 
 ENOUGH = 16  # numbers from which a coincidence is unlikely
+STEEP = 1e6  # a gradient with which no model learns
 LARGE = 50.0  # beyond this the largest probability is 1 in float32
 
 
@@ -22,10 +24,11 @@ def _(case: Case) -> Iterator[Found]:
         return
     if (abs(x.sum(1) - 1) < case.exact).all():
         rows = f"{len(x)} row{'s' if len(x) > 1 else ''}"
+        floor = f" It cannot fall below {_floor(case.classes):.3f}." if case.options.temperature == 1 else ""
         yield (
             "error",
             f"all logits of the {rows} looked at are in [0, 1] and add up to 1: they are probabilities already, and "
-            f"the loss makes a second softmax of them. It cannot fall below {_floor(case.classes):.3f}.",
+            f"the loss makes a second softmax of them.{floor}",
             "Pass what the last layer gives, without softmax. If you only have probabilities: "
             "xent.cross_entropy_from_probs(probs, labels).",
         )
@@ -94,6 +97,15 @@ def _(case: Case) -> Iterator[Found]:
 @rule(6, "saturated probabilities", ("probs", "binary_probs"))
 def _(case: Case) -> Iterator[Found]:
     x, chosen = case.sample.values, None
+    if case.options.gradient is not None:
+        steep = np.abs(case.picked(Lines("gradient", case.options.gradient), case.sample.rows)).max(initial=0)
+        if steep > STEEP:
+            yield (
+                "warning",
+                f"a gradient of {steep:.3g}: the probability of a label is below 1e-6.",
+                "Take the loss from logits, where nothing saturates: xent.softmax_cross_entropy, "
+                "xent.sigmoid_cross_entropy.",
+            )
     if not len(x) or (x < 0).any() or (x > 1).any():
         return
     if case.kind == "index":
@@ -133,10 +145,14 @@ def _(case: Case) -> Iterator[Found]:
 def _(case: Case) -> Iterator[Found]:
     sample, suspects = case.sample, case.suspects
     if case.options.label_smoothing > 0:
-        masked = np.isneginf(sample.values)
+        masked = np.isneginf(suspects.values)
         if case.kind == "index":
-            masked[np.arange(len(masked)), case.index[sample.rows]] = False  # another rule's
-        yield from _masked(sample, masked, "label smoothing gives every class mass: the loss is inf")
+            kept = case.kept[suspects.rows]
+            masked[~kept] = False
+            masked[kept, case.index[suspects.rows[kept]]] = False  # another rule's
+        yield from _masked(suspects, masked, "label smoothing gives every class mass: the loss is inf")
+    elif case.kind == "topk":
+        yield from _masked(suspects, np.isneginf(suspects.values), "their soft label has mass there: the loss is inf")
     elif sample.targets is not None and suspects.targets is not None:
         masked = np.isneginf(suspects.values) & (suspects.targets > 0)
         yield from _masked(suspects, masked, "their soft label has mass there: the loss is inf")
@@ -159,7 +175,7 @@ def _masked(sample: Sample, masked: NDArray[np.bool_], why: str) -> Iterator[Fou
 @rule(21, "-inf at the label", ("softmax", "nll"))
 def _(case: Case) -> Iterator[Found]:
     found = case.suspects
-    bad = found.rows[np.isfinite(found.lse) & case.kept[found.rows]]
+    bad = found.rows[np.isfinite(found.lse) & case.kept[found.rows] & ~np.isfinite(case.nll[found.rows])]
     if case.kind == "index" and len(bad):
         yield (
             "error",
@@ -172,7 +188,16 @@ def _(case: Case) -> Iterator[Found]:
 @rule(22, "a row without a finite value")
 def _(case: Case) -> Iterator[Found]:
     found = case.suspects
-    lost = case.kept[found.rows] & (~np.isfinite(found.lse) if case.softmax else True)
+    if case.softmax:
+        right = np.broadcast_to(np.isfinite(found.lse)[:, None], found.values.shape)
+    elif found.targets is None:
+        right = ~np.isnan(found.values)
+    else:  # an infinite logit is fine where the label agrees
+        agrees = np.where(
+            found.targets > 0, np.isposinf(found.values) & (found.targets == 1), np.isneginf(found.values)
+        )
+        right = np.isfinite(found.values) | agrees
+    lost = ~right.all(1) & case.kept[found.rows]
     bad = found.rows[lost]
     if not len(bad):
         return
