@@ -177,6 +177,8 @@ def test_a_healthy_neighbour(name: str) -> None:
         ("torch.log(F.softmax(z, -1) + 1e-9)", None),
         ("nn.MSELoss(reduce=True, size_average=False)", 'nn.MSELoss(reduction="sum")'),
         ("nn.MSELoss(size_average=flag)", None),
+        ("torch.log(F.softmax(z, -1), out=o)", None),
+        ("torch.log(torch.sigmoid(z), out=o)", None),
         ("z.softmax(-1).log()", "z.log_softmax(-1)"),
         ("F.sigmoid(z).log()", "F.logsigmoid(z)"),
         ("z.sigmoid().log()", None),

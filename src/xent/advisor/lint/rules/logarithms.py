@@ -132,7 +132,8 @@ def _activation_of_log(source: Source, inner: cst.BaseExpression, kind: Kind) ->
 def _fused(source: Source, call: cst.Call, inner: cst.BaseExpression, found: Activation) -> tuple[Edit, ...]:
     """The edit that writes the logarithm of the activation as one function, where both stand in one place."""
     function = found.call.func
-    if found.call is not inner or not isinstance(function, cst.Attribute) or any(arg.star for arg in found.call.args):
+    # the logarithm's other arguments, such as out=, have no place in the activation
+    if len(call.args) > 1 or found.call is not inner or not isinstance(function, cst.Attribute) or any(arg.star for arg in found.call.args):
         return ()
     name = source.name(function)
     better = LOG_NAMES.get(name or function.attr.value)
