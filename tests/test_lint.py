@@ -143,6 +143,8 @@ HEALTHY = {
     "an argument passed on": TORCH + "def f(a, b, reduce=None):\n    return F.mse_loss(a, b, reduce=reduce)",
     "one-hot used twice": TORCH + "t = F.one_hot(y, 9).float()\nF.cross_entropy(z, t)\nprint(t)",
     "one-hot with weights": TORCH + "F.cross_entropy(z, F.one_hot(y, 9).float(), weight=w)",
+    "one-hot with weights by position": TORCH + "F.cross_entropy(z, F.one_hot(y, 9).float(), w)",
+    "one-hot with weights in the loss": TORCH + "nn.CrossEntropyLoss(w)(z, F.one_hot(y, 9).float())",
     "a total that is differentiated": TORCH
     + "total = 0\nfor x in d:\n    loss = f(x)\n    loss.backward()\n    total += loss\n"
     "total.backward()",

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import libcst as cst
 
-from ..activations import loss_calls
+from ..activations import LossCall, loss_calls
 from ..rule import Edit, Problem, Rule
 from ..source import Source, argument, arguments, number
 from ..vocabulary import FRAMEWORKS, ONE_HOT, last_names
@@ -34,7 +34,7 @@ def needless_one_hot(source: Source) -> Iterator[Problem]:
         fix = INDEX_LOSSES.get(loss.name)
         position, keywords = loss.loss.labels
         labels = argument(loss.call, position, *keywords)
-        if fix is None or labels is None or any(_has_options(call) for call in (loss.call, loss.made_by)):
+        if fix is None or labels is None or _has_options(loss):
             continue
         one_hot = source.value(labels)
         if not isinstance(one_hot, cst.Call) or source.name(one_hot.func) not in ONE_HOT or not _is_plain(one_hot):
@@ -51,11 +51,17 @@ def needless_one_hot(source: Source) -> Iterator[Problem]:
         yield Problem(labels, "info", message, fix, edits)
 
 
-def _has_options(call: cst.Call | None) -> bool:
-    if call is None:
-        return False
+def _has_options(loss: LossCall) -> bool:
+    """Whether a loss has arguments, named or by position, beside logits, labels and Keras's `from_logits`."""
+    spare = 1 if loss.name.startswith("keras.") else 0
+    if loss.made_by is None:
+        return _has_more(loss.call, 2 + spare)
+    return _has_more(loss.call, 2) or _has_more(loss.made_by, spare)
+
+
+def _has_more(call: cst.Call, positions: int) -> bool:
     given = arguments(call)
-    return given is None or any(option in given[1] for option in OTHER_OPTIONS)
+    return given is None or len(given[0]) > positions or any(option in given[1] for option in OTHER_OPTIONS)
 
 
 def _is_plain(one_hot: cst.Call) -> bool:
