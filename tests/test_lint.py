@@ -191,6 +191,44 @@ def test_a_fix(before: str, after: str | None) -> None:
     assert mended(TORCH + before) == TORCH + (before if after is None else after)
 
 
+@pytest.mark.parametrize(
+    ("between", "is_mended"),
+    [
+        ("", True),
+        ("hits = (p.argmax(1) == y).sum()", True),
+        ("print(logits.shape, torch.max(p))", True),
+        ("del logits", False),
+        ("if y.any():\n        del logits", False),
+        ("update_(p)", False),
+        ("update(logits)", False),
+        ("q = p", False),
+        ("logits.data.zero_()", False),
+        ("for i in y:\n      pass", True),
+    ],
+)
+def test_logits_replace_a_variable_only_where_they_are_still_the_same(between: str, is_mended: bool) -> None:
+    code = (
+        TORCH + f"def f(logits, y):\n    p = F.softmax(logits, -1)\n    {between}\n    return F.cross_entropy(p, y)\n"
+    )
+    assert found(code) == ["L01"]
+    expected = code.replace("cross_entropy(p", "cross_entropy(logits") if is_mended else code
+    assert mended(code) == expected
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "p = F.softmax(logits, -1)\n    for i in y:\n        F.cross_entropy(p, i)\n        update(logits)",
+        "p = F.softmax(logits, -1)\n    return lambda: F.cross_entropy(p, y)",
+        "if y is None: p = F.softmax(logits, -1)\n    return F.cross_entropy(p, y)",
+    ],
+)
+def test_logits_replace_no_variable_that_may_be_computed_at_another_time(body: str) -> None:
+    code = TORCH + f"def f(logits, y):\n    {body}\n"
+    assert found(code) == ["L01"]
+    assert mended(code) == code
+
+
 def test_noqa() -> None:
     for comment, rules in (("# noqa", []), ("# noqa: L01", []), ("#NOQA:E501,l01", []), ("# noqa: E501", ["L01"])):
         assert found(TWICE.rstrip() + f"  {comment}\n") == rules

@@ -6,7 +6,7 @@ Every answer is None or empty where the source leaves it open, so that rules sta
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import fields
 from functools import cache, cached_property
 
@@ -54,6 +54,12 @@ LAYOUT = (
     *("comma", "equal", "footer", "header", "indent", "leading_lines", "lines_after", "lpar", "rpar", "semicolon"),
     *("trailing", "whitespace"),
 )
+# Functions, methods and attributes that neither change an array nor share its memory
+READING = frozenset(
+    ["argmax", "device", "dim", "dtype", "len", "max", "mean", "min", "ndim", "numel", "print", "shape", "size", "sum"]
+)
+# What may be run any number of times, at another time than what stands round it
+REPEATED = (cst.For, cst.While, cst.FunctionDef, cst.ClassDef, cst.Lambda, cst.BaseComp)
 FOLLOWED = 8  # variables and methods between a use and its value
 
 
@@ -147,6 +153,37 @@ class Source:
     def is_constant(self, node: cst.BaseExpression) -> bool:
         """Whether an expression is a variable that is bound once, so that it is the same wherever it is written."""
         return isinstance(node, cst.Name) and len(self.assignments(node)) == 1 and not self._is_mutated(node)
+
+    def is_unchanged(self, variables: Collection[str], since: cst.CSTNode, until: cst.CSTNode) -> bool:
+        """Whether variables surely stay as they are from one expression, once it is computed, to a later one.
+
+        The later one follows whenever the first is computed, and in between the variables are only read.
+        """
+        block = self.enclosing(since, cst.IndentedBlock, cst.SimpleStatementSuite, cst.Module)
+        if block not in self.ancestors(until) or self.enclosing(since, *REPEATED) is not self.enclosing(
+            until, *REPEATED
+        ):
+            return False
+        nodes = list(self.parents)
+        between = nodes[nodes.index(since) : nodes.index(until)]
+        named = [n for n in between if isinstance(n, cst.Name) and n.value in variables]
+        return bool(between) and all(since in self.ancestors(n) or self._is_read(n) for n in named)
+
+    def _is_read(self, variable: cst.Name) -> bool:
+        outer = self.parents.get(variable)
+        match outer:
+            case cst.BinaryOperation() | cst.Comparison() | cst.ComparisonTarget():
+                return True
+            case cst.Attribute(value=value, attr=cst.Name(value=name)):
+                return value is not variable or name in READING
+            case cst.Arg(keyword=keyword):
+                call = self.parents.get(outer)
+                return keyword is variable or (isinstance(call, cst.Call) and self._called(call) in READING)
+        return False
+
+    def _called(self, call: cst.Call) -> str:
+        function = call.func
+        return function.value if isinstance(function, cst.Name) else self.name(function).rpartition(".")[2]
 
     def uses(self, node: cst.Name) -> int:
         """How often a variable is read."""

@@ -133,7 +133,12 @@ def _fused(source: Source, call: cst.Call, inner: cst.BaseExpression, found: Act
     """The edit that writes the logarithm of the activation as one function, where both stand in one place."""
     function = found.call.func
     # the logarithm's other arguments, such as out=, have no place in the activation
-    if len(call.args) > 1 or found.call is not inner or not isinstance(function, cst.Attribute) or any(arg.star for arg in found.call.args):
+    if (
+        len(call.args) > 1
+        or found.call is not inner
+        or not isinstance(function, cst.Attribute)
+        or any(arg.star for arg in found.call.args)
+    ):
         return ()
     name = source.name(function)
     better = LOG_NAMES.get(name or function.attr.value)
