@@ -122,6 +122,15 @@ HEALTHY = {
     "cross_entropy(softmax(z, 1), y)",
     "a softmax target": TORCH + "F.cross_entropy(z, F.softmax(teacher, dim=1))",
     "a softmax over the batch": TORCH + "F.cross_entropy(F.softmax(z, dim=0), y)",
+    "a softmax over the batch by position": TORCH + "F.cross_entropy(F.softmax(z, 0), y)",
+    "a softmax method over the batch": TORCH + "F.cross_entropy(z.softmax(0), y)",
+    "a softmax module over the batch": TORCH + "F.cross_entropy(nn.Softmax(dim=0)(z), y)",
+    "a sequence that ends over the batch": TORCH + "F.cross_entropy(nn.Sequential(nn.Softmax(0))(z), y)",
+    "a softmax over an unknown axis": TORCH + "F.cross_entropy(F.softmax(z, d), y)",
+    "a loss over another axis": "import optax, jax\noptax.softmax_cross_entropy(jax.nn.softmax(z, -1), t, axis=0)",
+    "a global variable": TORCH + "def f():\n    global p\n    p = z\np = F.softmax(z, 1)\nf()\nF.cross_entropy(p, y)",
+    "a variable of the function round it": TORCH + "def g():\n    def f():\n        nonlocal p\n        p = z\n"
+    "    p = F.softmax(z, 1)\n    f()\n    F.cross_entropy(p, y)",
     "one branch of two": TORCH + "p = z\nif a:\n    p = F.softmax(z, 1)\nF.cross_entropy(p, y)",
     "assigned again later in a loop": TORCH
     + "p = F.softmax(z, 1)\nfor i in r:\n    F.cross_entropy(p, y)\n    p = g(p)",

@@ -12,6 +12,7 @@ from .source import FOLLOWED, Source, argument, is_word, number, text
 from .vocabulary import ACTIVATION_CLASSES, ACTIVATION_METHODS, ACTIVATIONS, LOSS_CLASSES, LOSS_FUNCTIONS, Kind, Loss
 
 Output = Kind | Literal["linear"]
+CLASS_AXES = (1, -1)  # where the classes are unless a loss is told otherwise
 AXES = frozenset(("dim", "axis", "dtype"))
 # Keras layers whose output is linear unless they are given an activation, and how many arguments come before that
 LINEAR_LAYERS = {"keras.layers.Dense": 1} | {f"keras.layers.Conv{n}D": None for n in (1, 2, 3)}
@@ -24,11 +25,13 @@ class Activation:
     Attributes:
         kind: which one.
         call: the expression that applies it.
+        axis: over which axis, -1 where none is given; None where the source leaves that open.
         logits: what it is applied to, where that is written there.
     """
 
     kind: Kind
     call: cst.Call
+    axis: float | None
     logits: cst.BaseExpression | None = None
 
 
@@ -94,29 +97,31 @@ def activation(source: Source, node: cst.BaseExpression, depth: int = 0) -> Acti
     name = source.name(call.func)
     if name:
         kind = ACTIVATIONS.get(name)
-        return Activation(kind, call, argument(call, 0, "input", "logits", "x", "features")) if kind else None
+        logits = argument(call, 0, "input", "logits", "x", "features")
+        return Activation(kind, call, _axis(call, 1), logits) if kind else None
     method = call.func
     if isinstance(method, cst.Attribute) and not is_word(method.value, "self") and _takes_axes_only(call):
         kind = ACTIVATION_METHODS.get(method.attr.value)
         if kind is not None:
-            return Activation(kind, call, method.value)
+            return Activation(kind, call, _axis(call, 0), method.value)
     made_by = source.constructor(call.func)
     if made_by is None:
         return None
     ending = output(source, made_by, depth + 1)
     if ending is None or ending == "linear":
         return None
-    simple = source.name(made_by.func) in ACTIVATION_CLASSES
-    return Activation(ending, call, argument(call, 0, "input") if simple else None)
+    if source.name(made_by.func) in ACTIVATION_CLASSES:
+        return Activation(ending, call, _axis(made_by, 0), argument(call, 0, "input"))
+    return Activation(ending, call, -1)
 
 
 def output(source: Source, made_by: cst.Call, depth: int = 0) -> Output | None:
-    """What a module or layer ends in: an activation, "linear", or None where that is not certain."""
+    """What a module or layer ends in: an activation over classes, "linear", or None where that is not certain."""
     if depth > FOLLOWED:
         return None
     name = source.name(made_by.func)
     if name in ACTIVATION_CLASSES:
-        return ACTIVATION_CLASSES[name]
+        return ACTIVATION_CLASSES[name] if _axis(made_by, 0) in CLASS_AXES else None
     if name == "torch.Sequential":
         return _output_of_last(source, [arg.value for arg in made_by.args if not arg.star], depth)
     if name == "keras.Sequential":
@@ -133,15 +138,11 @@ def output(source: Source, made_by: cst.Call, depth: int = 0) -> Output | None:
     return _output_of_own_module(source, made_by, depth)
 
 
-def axis(call: cst.Call) -> float | None:
-    """The axis of an activation: -1 where none is given; None where it is not a plain number."""
-    method = isinstance(call.func, cst.Attribute) and call.func.attr.value in ACTIVATION_METHODS
-    given = argument(call, None, "dim", "axis")
-    if given is None:
-        positional = [arg.value for arg in call.args if arg.keyword is None]
-        numbers = [n for n in map(number, positional[: 1 if method else 2]) if n is not None]
-        return numbers[-1] if numbers else -1
-    return number(given)
+def _axis(call: cst.Call, position: int) -> float | None:
+    """The axis that an activation is given."""
+    given = argument(call, position, "dim", "axis")
+    unpacks = any(arg.star for arg in call.args)
+    return number(given) if given is not None or unpacks else -1
 
 
 def _takes_axes_only(call: cst.Call) -> bool:
@@ -200,4 +201,4 @@ def _output_of_own_module(source: Source, made_by: cst.Call, depth: int) -> Outp
     if len(forward) != 1 or len(returns) != 1 or returns[0].value is None:
         return None
     found = activation(source, returns[0].value, depth + 1)
-    return None if found is None else found.kind
+    return found.kind if found is not None and found.axis in CLASS_AXES else None

@@ -60,6 +60,7 @@ READING = frozenset(
 )
 # What may be run any number of times, at another time than what stands round it
 REPEATED = (cst.For, cst.While, cst.FunctionDef, cst.ClassDef, cst.Lambda, cst.BaseComp)
+FUNCTIONS = (cst.FunctionDef, cst.ClassDef, cst.Lambda)
 FOLLOWED = 8  # variables and methods between a use and its value
 
 
@@ -229,6 +230,9 @@ class Source:
 
     def _reaching(self, node: cst.Name, bound: list[cst.CSTNode]) -> cst.BaseExpression | None:
         """The value from the nearest assignment before a use, where no branch or loop lets another one come between."""
+        function = self.enclosing(node, *FUNCTIONS)
+        if any(self.enclosing(target, *FUNCTIONS) is not function for target in bound):
+            return None  # global and nonlocal variables change whenever another function runs
         places = {inner: target for target in bound for inner in self.ancestors(target)}
         below: cst.CSTNode = node
         for block in self.ancestors(node):

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import libcst as cst
 
-from ..activations import Activation, LossCall, activation, axis, loss_calls
+from ..activations import CLASS_AXES, Activation, LossCall, activation, loss_calls
 from ..rule import Edit, Problem, Rule
-from ..source import Source
+from ..source import Source, argument, number
 from ..vocabulary import FRAMEWORKS, LOSS_NAMES, SIGMOID_NAMES, SOFTMAX_NAMES
 
 
@@ -21,7 +21,7 @@ def softmax_twice(source: Source) -> Iterator[Problem]:
             or found.kind not in ("softmax", "log_softmax")
         ):
             continue
-        if found.logits is not None and axis(found.call) not in (1, -1):
+        if found.axis not in _class_axes(loss):
             continue
         edits = _without(source, loss, found)
         if found.kind == "softmax":
@@ -63,6 +63,11 @@ def _activated(source: Source) -> Iterator[tuple[LossCall, Activation]]:
         found = activation(source, loss.logits)
         if found is not None:
             yield loss, found
+
+
+def _class_axes(loss: LossCall) -> tuple[float | None, ...]:
+    given = argument(loss.call, None, "axis", "dim")
+    return CLASS_AXES if given is None else (number(given),)
 
 
 def _short(loss: LossCall) -> str:
