@@ -160,6 +160,15 @@ HEALTHY = {
     "the default written out": TORCH + "F.mse_loss(a, b, size_average=None)",
     "another package": "import numpy as np\ndef f(tracker):\n    tracker.reduce(size_average=False)",
     "PyTorch's own loss of a cast": TORCH + "F.cross_entropy(z.float(), y)",
+    **{
+        f"a cast of {logits}": TORCH + f"import xent\nxent.softmax_cross_entropy(({logits}).float(), y)"
+        for logits in ("a == b", "a & b", "~a", "not a", "z.long()", "z.bool()", "z.to(torch.long)", "z.argmax(-1)")
+    },
+    **{
+        f"a cast of {logits}": TORCH + f"import xent\nxent.softmax_cross_entropy({logits}.float(), y)"
+        for logits in ("F.one_hot(z, 9)", "torch.eq(a, b)", "a.eq(b)[0]", "z.type(torch.int32)")
+    },
+    "a cast of a mask": TORCH + "import xent\nm = a > b\nxent.softmax_cross_entropy(m.float(), y)",
     "unpacked arguments": TORCH + "F.cross_entropy(*[F.softmax(z, 1), y])",
     "a star import": "from torch.nn.functional import *\ncross_entropy(softmax(z, 1), y)",
 }
@@ -198,6 +207,19 @@ def test_a_healthy_neighbour(name: str) -> None:
 def test_a_fix(before: str, after: str | None) -> None:
     assert found(TORCH + before)
     assert mended(TORCH + before) == TORCH + (before if after is None else after)
+
+
+@pytest.mark.parametrize("logits", ["z", "net(x)", "out.logits", "out['logits']"])
+def test_a_cast_of_logits_of_unknown_type_is_found_and_not_mended(logits: str) -> None:
+    code = f"import xent\nxent.softmax_cross_entropy({logits}.float(), y)\n"
+    assert found(code) == ["L18"]
+    assert mended(code) == code
+
+
+@pytest.mark.parametrize("logits", ["z.half()", "z.to(torch.bfloat16)", "nn.Linear(2, 3)(x)", "torch.randn(2, 3)"])
+def test_a_cast_of_floating_logits_is_mended(logits: str) -> None:
+    code = TORCH + f"import xent\nxent.softmax_cross_entropy({logits}.float(), y)\n"
+    assert mended(code) == code.replace(".float()", "")
 
 
 @pytest.mark.parametrize(

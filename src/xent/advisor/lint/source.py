@@ -59,7 +59,7 @@ READING = frozenset(
     ["argmax", "device", "dim", "dtype", "len", "max", "mean", "min", "ndim", "numel", "print", "shape", "size", "sum"]
 )
 # What may be run any number of times, at another time than what stands round it
-REPEATED = (cst.For, cst.While, cst.FunctionDef, cst.ClassDef, cst.Lambda, cst.BaseComp)
+REPEATED = (cst.For, cst.While, cst.FunctionDef, cst.ClassDef, cst.Lambda, cst.CompFor)
 FUNCTIONS = (cst.FunctionDef, cst.ClassDef, cst.Lambda)
 FOLLOWED = 8  # variables and methods between a use and its value
 
@@ -161,9 +161,8 @@ class Source:
         The later one follows whenever the first is computed, and in between the variables are only read.
         """
         block = self.enclosing(since, cst.IndentedBlock, cst.SimpleStatementSuite, cst.Module)
-        if block not in self.ancestors(until) or self.enclosing(since, *REPEATED) is not self.enclosing(
-            until, *REPEATED
-        ):
+        repeats = self.enclosing(since, *REPEATED) is not self.enclosing(until, *REPEATED)
+        if repeats or not any(outer is block for outer in self.ancestors(until)):
             return False
         nodes = list(self.parents)
         between = nodes[nodes.index(since) : nodes.index(until)]

@@ -82,7 +82,8 @@ def _without(source: Source, loss: LossCall, found: Activation) -> tuple[Edit, .
         written = source.code(found.logits)
         is_argument = isinstance(source.parents.get(found.call), cst.Arg)
         return (Edit(found.call, written if is_argument or _is_atom(found.logits) else f"({written})"),)
-    variables = [node.value for node in (loss.logits, found.logits) if source.is_constant(node)]
+    ends = (loss.logits, found.logits)
+    variables = [node.value for node in ends if isinstance(node, cst.Name) and source.is_constant(node)]
     is_certain = len(variables) == 2 and source.assigned(loss.logits) is found.call
     if is_certain and source.is_unchanged(variables, found.call, loss.logits):
         return (Edit(loss.logits, source.code(found.logits)),)
