@@ -416,6 +416,38 @@ def test_a_notebook(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert path.read_text() == notebook(magics, "%%bash\nls | wc", bad.replace("F.softmax(z, dim=1)", "z"))
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        r'"source":["%s\n","x = \"\u00e9\""]',
+        r'"source" : "%s\nx = 1"',
+        r'"source": [ "%s" ]',
+        r'"source": [ "x\r\n", "%s\r\n" ]',
+    ],
+)
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_fix_changes_nothing_of_a_notebook_but_the_code(source: str, mark: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.ipynb"
+    around = (
+        mark + r'{"cells":[{"cell_type":"markdown","source":["a, [b"]},' + "\r\n\t"
+        r'{"cell_type":"code","outputs":[{"source":["\u00e9\"]"],"cells":[{"source":"x"}],"n":[1.50,-1E5]}],'
+    )
+    ending = ' },{"cell_type":"code","source":[]}],"nbformat":4 ,"metadata":{}}'
+    line = json.dumps(TWICE.strip().replace("\n", ";"))[1:-1]
+    path.write_bytes((around + source % line + ending).encode())
+    assert lint(path, "--fix") == 0
+    mended_line = line.replace("F.softmax(z, dim=1)", "z")
+    assert path.read_bytes() == (around + source % mended_line + ending).encode()
+
+
+def test_fix_in_a_notebook_of_several_lines(tmp_path: Path) -> None:
+    path = tmp_path / "a.ipynb"
+    code = "import torch.nn.functional as F\n# \\u00e9\nloss = F.cross_entropy(\n    F.softmax(\n    z, 1), y)\nloss"
+    path.write_text(notebook(code))
+    assert lint(path, "--fix") == 0
+    assert path.read_text() == notebook(code.replace("F.softmax(\n    z, 1)", "z"))
+
+
 def test_a_notebook_with_a_cell_that_does_not_parse(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "a.ipynb"
     path.write_text(notebook("x = (", TWICE))

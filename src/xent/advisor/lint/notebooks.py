@@ -11,13 +11,14 @@ from typing import Any
 from .checker import SourceError, check_syntax
 from .documents import apply_edits
 from .located import TextEdit
+from .source_strings import replaced, source_spans
 
 # Magics whose cell is Python after the first line
 PYTHON_MAGICS = frozenset(["capture", "debug", "prun", "time", "timeit"])
 CELL_MAGIC = re.compile(r"\s*%%(\w+)")
 LINE_MAGIC = re.compile(r"(\s*)(?:%\w|!|\?)|(\s*)[\w.%]+\?{1,2}\s*$")
 ASSIGNED_MAGIC = re.compile(r"(\s*[\w., ]+=\s*)(?:%\w|!)")
-INDENT = re.compile(r"\n([ \t]+)\"")
+MARK = "\ufeff"  # some editors begin a file with it
 
 
 @dataclass(frozen=True)
@@ -31,20 +32,18 @@ class Cell:
 
 @dataclass(frozen=True)
 class Notebook:
-    """A notebook of format 4."""
+    """A notebook of format 4, with the text of its file."""
 
-    content: dict[str, Any]
+    raw: str
     cells: tuple[Cell, ...]
     errors: tuple[str, ...]
-    indent: str | int | None
-    ending: str
 
     @classmethod
     def decoded(cls, data: bytes) -> Notebook:
         """Reads a notebook's bytes."""
         try:
             raw = data.decode("utf-8")
-            content = json.loads(raw)
+            content = json.loads(raw.removeprefix(MARK))
         except (ValueError, RecursionError) as error:
             raise SourceError(f"not a notebook: {str(error).splitlines()[0]}") from None
         listed = content.get("cells") if isinstance(content, dict) else None
@@ -62,9 +61,7 @@ class Notebook:
                 errors.append(f"cell {number}:{error}")
                 python = "\n" * source.count("\n")
             cells.append(Cell(number, source, python))
-        found = INDENT.search(raw)
-        ending = "\n" if raw.endswith("\n") else ""
-        return cls(content, tuple(cells), tuple(errors), found.group(1) if found else None, ending)
+        return cls(raw, tuple(cells), tuple(errors))
 
     @property
     def text(self) -> str:
@@ -85,22 +82,17 @@ class Notebook:
             by_cell.setdefault(index, []).append(
                 TextEdit((start - first, column), (end - first, last_column), edit.text)
             )
-        cells, listed = list(self.cells), list(self.content["cells"])
+        cells, raw = list(self.cells), self.raw
         for index, changes in by_cell.items():
             cell = cells[index]
             source = apply_edits(cell.source, changes)
             cells[index] = Cell(cell.number, source, without_magics(source))
-            entry = listed[cell.number - 1]
-            as_list = isinstance(entry["source"], list)
-            listed[cell.number - 1] = {**entry, "source": source.splitlines(keepends=True) if as_list else source}
-        return replace(self, cells=tuple(cells), content={**self.content, "cells": listed})
+            raw = replaced(raw, source_spans(raw)[cell.number - 1], source)
+        return replace(self, cells=tuple(cells), raw=raw)
 
     def encoded(self) -> bytes:
-        """The notebook's bytes, indented as they were."""
-        separators = (",", ": ") if self.indent else None
-        return (
-            json.dumps(self.content, indent=self.indent, separators=separators, ensure_ascii=False) + self.ending
-        ).encode()
+        """The notebook's bytes."""
+        return self.raw.encode()
 
     def _cell_at(self, line: int) -> tuple[int, int]:
         """Which cell a line of the text is in, and how many lines come before it."""

@@ -58,9 +58,9 @@ LAYOUT = (
 READING = frozenset(
     ["argmax", "device", "dim", "dtype", "len", "max", "mean", "min", "ndim", "numel", "print", "shape", "size", "sum"]
 )
-# What may be run any number of times, at another time than what stands round it
-REPEATED = (cst.For, cst.While, cst.FunctionDef, cst.ClassDef, cst.Lambda, cst.CompFor)
 FUNCTIONS = (cst.FunctionDef, cst.ClassDef, cst.Lambda)
+# What may be run any number of times, at another time than what stands round it
+REPEATED = (cst.For, cst.While, cst.ListComp, cst.SetComp, cst.DictComp, cst.GeneratorExp, *FUNCTIONS)
 FOLLOWED = 8  # variables and methods between a use and its value
 
 
