@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
-from typing import NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from .. import __version__
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 
 class Command(NamedTuple):
@@ -44,6 +49,9 @@ class OneLineParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message}. See {self.prog} --help.\n")
 
+    def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
+        (file or sys.stderr).write(message)  # argparse's own keeps silent where that fails
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command that `argv` names (by default, the arguments of this process).
@@ -54,12 +62,41 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that cannot show a sign shows another one
+    arguments = sys.argv[1:] if argv is None else list(argv)
     try:
-        return _run(sys.argv[1:] if argv is None else list(argv))
+        status = _run_to_its_status(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read the output has seen enough
+        _drop_output()
+        return 1
+    except OSError as error:
+        _drop_output()
+        chosen = _chosen(arguments)
+        place = error.filename or "cannot write the output"
+        command = f"xent {chosen}" if chosen in COMMANDS else "xent"
+        print(f"{command}: {place}: {error.strerror or error}", file=sys.stderr)
+        return 2
+    return status
+
+
+def _run_to_its_status(arguments: list[str]) -> int:
+    try:
+        return _run(arguments)
     except SystemExit as stop:  # argparse has printed the help, the version or an error
         return stop.code if isinstance(stop.code, int) else 0
     except KeyboardInterrupt:
         return 130
+
+
+def _drop_output() -> None:
+    """Sends what standard output still holds nowhere, so that Python does not fail on it once more at the end."""
+    with suppress(OSError, ValueError):  # a stream that stands in for it may have no descriptor
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _chosen(arguments: list[str]) -> str | None:
+    """The command: the first word without a dash, since the options of xent itself take no value."""
+    return next((word for word in arguments if not word.startswith("-")), None)
 
 
 def _run(arguments: list[str]) -> int:
@@ -68,8 +105,7 @@ def _run(arguments: list[str]) -> int:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     parsers = {name: commands.add_parser(name, help=c.purpose, description=c.purpose) for name, c in COMMANDS.items()}
 
-    # The options of xent itself take no value, so the first word without a dash is the command.
-    chosen = next((word for word in arguments if not word.startswith("-")), None)
+    chosen = _chosen(arguments)
     try:
         if chosen in COMMANDS:
             import_module(COMMANDS[chosen].module).add_arguments(parsers[chosen])
