@@ -265,6 +265,11 @@ def test_noqa() -> None:
         assert found(TWICE.rstrip() + f"  {comment}\n") == rules
 
 
+def test_noqa_in_a_string_is_no_comment() -> None:
+    assert found(TORCH + 'print("# noqa", F.cross_entropy(F.softmax(z, 1), y))') == ["L01"]
+    assert mended(TORCH + 'F.cross_entropy(F.softmax(z["#"\n], 1), y)') == TORCH + 'F.cross_entropy(z["#"\n], y)'
+
+
 # Files
 
 

@@ -59,9 +59,8 @@ def lint_source(text: str, filename: str = "<string>", *, rules: Sequence[Rule] 
         return []
     try:
         source = Source(text)
-        lines = NEWLINE.split(text)
         problems = [(rule, problem) for rule in relevant for problem in rule.check(source)]
-        found = [_located(source, lines, filename, rule, problem) for rule, problem in problems]
+        found = [_located(source, filename, rule, problem) for rule, problem in problems]
     except RecursionError:
         raise SourceError(TOO_DEEP) from None
     except cst.ParserSyntaxError as error:
@@ -119,33 +118,37 @@ def _called(node: ast.expr) -> str:
     return ""
 
 
-def _located(source: Source, lines: list[str], filename: str, rule: Rule, problem: Problem) -> LintFinding | None:
+def _located(source: Source, filename: str, rule: Rule, problem: Problem) -> LintFinding | None:
     place = source.positions[problem.node]
-    if any(_is_silenced(line, rule.number) for line in lines[place.start.line - 1 : place.end.line]):
+    if any(_is_silenced(c, rule.number) for c in _comments(source, place.start.line, place.end.line + 1)):
         return None
     return LintFinding(
         finding=Finding(rule.number, problem.severity, problem.message, problem.fix),
         path=filename,
         line=place.start.line,
         column=place.start.column + 1,
-        edits=_text_edits(source, lines, problem),
+        edits=_text_edits(source, problem),
     )
 
 
-def _text_edits(source: Source, lines: list[str], problem: Problem) -> tuple[TextEdit, ...]:
+def _text_edits(source: Source, problem: Problem) -> tuple[TextEdit, ...]:
     """The edits by place; none at all where one would take a comment away."""
     edits = []
     for edit in problem.edits:
         place = source.positions[edit.node]
         start, end = (place.start.line, place.start.column), (place.end.line, place.end.column)
-        if any("#" in line for line in lines[start[0] - 1 : end[0] - 1]):
+        if any(_comments(source, start[0], end[0])):
             return ()
         edits.append(TextEdit(start, end, edit.text))
     return tuple(edits)
 
 
-def _is_silenced(line: str, number: str) -> bool:
-    return any(_names(comment["codes"], number) for comment in NOQA.finditer(line))
+def _comments(source: Source, first: int, end: int) -> list[str]:
+    return [source.comments[line] for line in range(first, end) if line in source.comments]
+
+
+def _is_silenced(comment: str, number: str) -> bool:
+    return any(_names(noqa["codes"], number) for noqa in NOQA.finditer(comment))
 
 
 def _names(codes: str | None, number: str) -> bool:

@@ -87,6 +87,11 @@ class Source:
         """Where nodes are; asked for only when there is something to report."""
         return dict(self.wrapper.resolve(PositionProvider))
 
+    @cached_property
+    def comments(self) -> dict[int, str]:
+        """The comments by their lines."""
+        return {place.start.line: node.value for node, place in self.positions.items() if isinstance(node, cst.Comment)}
+
     def code(self, node: cst.CSTNode) -> str:
         """A node as it is written, with its parentheses."""
         return self.module.code_for_node(node)
