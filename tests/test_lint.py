@@ -115,6 +115,10 @@ FAULTS = {
         "L17",
         TORCH + "total = 0\nfor x in data:\n    loss = f(x)\n    loss.backward()\n    total += loss * len(x)",
     ),
+    "a sum written out": (
+        "L17",
+        TORCH + "total = 0\nfor x in data:\n    loss = f(x)\n    loss.backward()\n    total = total + loss",
+    ),
     "astype": ("L18", "import xent, jax.numpy as jnp\nxent.softmax_cross_entropy(z.astype(jnp.float32), y)"),
 }
 HEALTHY = {
@@ -157,6 +161,10 @@ HEALTHY = {
     "a total that is differentiated": TORCH
     + "total = 0\nfor x in d:\n    loss = f(x)\n    loss.backward()\n    total += loss\n"
     "total.backward()",
+    "another sum written out": TORCH
+    + "total = 0\nfor x in d:\n    loss = f(x)\n    loss.backward()\n    total = other + loss",
+    "a sum of numbers written out": TORCH
+    + "total = 0\nfor x in d:\n    loss = f(x)\n    loss.backward()\n    total = total + loss.item()",
     "the default written out": TORCH + "F.mse_loss(a, b, size_average=None)",
     "another package": "import numpy as np\ndef f(tracker):\n    tracker.reduce(size_average=False)",
     "PyTorch's own loss of a cast": TORCH + "F.cross_entropy(z.float(), y)",

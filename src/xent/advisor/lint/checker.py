@@ -104,6 +104,9 @@ def _names_in(tree: ast.Module) -> set[str]:
                 names.update(f"*{called}" for side in (left, right) if (called := _called(side)))
             case ast.AugAssign(op=ast.Add(), target=ast.Name()):
                 names.add("+=")
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.BinOp(op=ast.Add(), left=ast.Name(id=same))):
+                if name == same:
+                    names.add("+=")
             case ast.keyword(arg=str(name)):
                 names.add(f"{name}=")
             case ast.ImportFrom(module=str(name)):

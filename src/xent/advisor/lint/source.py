@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator
 from dataclasses import fields
 from functools import cache, cached_property
+from typing import NamedTuple
 
 import libcst as cst
 from libcst.metadata import (
@@ -301,6 +302,13 @@ class Source:
         return bound[0] if len(bound) == 1 and isinstance(bound[0], cst.ClassDef) else None
 
 
+class Sum(NamedTuple):
+    """`target += added` or `target = target + added`."""
+
+    target: cst.Name
+    added: cst.BaseExpression
+
+
 class _Nodes:
     """Nodes of a tree by what the rules look for."""
 
@@ -309,7 +317,7 @@ class _Nodes:
         self.attributes: list[cst.Attribute] = []
         self.subscripts: list[cst.Subscript] = []
         self.products: list[cst.BinaryOperation] = []
-        self.sums: list[cst.AugAssign] = []
+        self.sums: list[Sum] = []
         self.returns: list[cst.Return] = []
         self.imported: set[str] = set()
         self.values: dict[cst.CSTNode, cst.BaseExpression] = {}
@@ -324,12 +332,16 @@ class _Nodes:
                 self.subscripts.append(node)
             case cst.BinaryOperation(operator=cst.Multiply()):
                 self.products.append(node)
-            case cst.AugAssign(operator=cst.AddAssign()):
-                self.sums.append(node)
+            case cst.AugAssign(operator=cst.AddAssign(), target=cst.Name() as target, value=value):
+                self.sums.append(Sum(target, value))
             case cst.Return():
                 self.returns.append(node)
             case cst.Assign(targets=[cst.AssignTarget(target=target)], value=value):
                 self.values[target] = value
+                match target, value:
+                    case cst.Name(value=name), cst.BinaryOperation(cst.Name(value=same), cst.Add(), added):
+                        if name == same:
+                            self.sums.append(Sum(target, added))
             case cst.AnnAssign(target=target, value=cst.BaseExpression() as value):
                 self.values[target] = value
             case cst.ImportAlias(name=name):

@@ -35,10 +35,10 @@ def kept_graph(source: Source) -> Iterator[Problem]:
         c.func.value for c in source.calls if isinstance(c.func, cst.Attribute) and c.func.attr.value == "backward"
     ]
     for add in source.nodes.sums:
-        loss = _loss_of(add.value)
+        loss = _loss_of(add.added)
         total = add.target
-        loop = source.enclosing(add, cst.For, cst.While, cst.FunctionDef)
-        if loss is None or not isinstance(total, cst.Name) or not isinstance(loop, cst.For | cst.While):
+        loop = source.enclosing(total, cst.For, cst.While, cst.FunctionDef)
+        if loss is None or not isinstance(loop, cst.For | cst.While):
             continue
         scope = source.scopes.get(loss)
         differentiated = [b for b in backward if isinstance(b, cst.Name) and source.scopes.get(b) is scope]
@@ -48,7 +48,7 @@ def kept_graph(source: Source) -> Iterator[Problem]:
         if in_loop and _starts_at_zero(source, total, loop):
             message = f"{total.value} adds up {loss.value} with its graph: every step's graph stays in memory"
             fix = f"add {loss.value}.item(), or {loss.value}.detach() to wait for no device"
-            yield Problem(add.value, "warning", message, fix, (Edit(loss, f"{loss.value}.detach()"),))
+            yield Problem(add.added, "warning", message, fix, (Edit(loss, f"{loss.value}.detach()"),))
 
 
 def _loss_of(node: cst.BaseExpression) -> cst.Name | None:
@@ -61,11 +61,14 @@ def _loss_of(node: cst.BaseExpression) -> cst.Name | None:
 def _starts_at_zero(source: Source, total: cst.Name, loop: cst.CSTNode) -> bool:
     """Whether a sum is set to 0 outside the loop, and to nothing else."""
     starts = []
+    sums = [add.target for add in source.nodes.sums]
     for target in source.assignments(total):
+        if any(target is added_to for added_to in sums):
+            continue
         value = source.nodes.values.get(target)
         if value is not None:
             starts.append((target, value))
-        elif target is not total and not isinstance(source.parents.get(target), cst.AugAssign):
+        elif not isinstance(source.parents.get(target), cst.AugAssign):
             return False
     return bool(starts) and all(
         isinstance(value, cst.Integer | cst.Float)
