@@ -88,6 +88,7 @@ FAULTS = {
     "the other logarithm": ("L05", TORCH + "a = torch.log(1 - torch.sigmoid(z))"),
     "an alias": ("L05", "from jax.numpy import log as ln\nfrom jax.nn import sigmoid as s\na = ln(s(z))"),
     "methods": ("L06", TORCH + "def f(y, p):\n    return -(y * p.log()).sum(1).mean()"),
+    "a mean": ("L06", "import numpy as np\ndef f(y_true, p):\n    return -np.mean(y_true * np.log(p))"),
     "clamped softmax": ("L07", TORCH + "p = F.softmax(z, 1).clamp(min=1e-7)\nloss = p.log()"),
     "layers added": (
         "L08",
@@ -149,6 +150,7 @@ HEALTHY = {
     "an unknown activation": "import keras\nm = keras.Sequential([keras.layers.Dense(2, activation=a)])\n"
     "m.compile(loss='categorical_crossentropy')",
     "an entropy": "import numpy as np\nh = -np.sum(p * np.log(p))",
+    "a mean of returns": TORCH + "def f(returns, p):\n    return -(returns * torch.log(p)).mean()",
     "protected by an epsilon": "import numpy as np\ndef f(y, p):\n    return -np.sum(y * np.log(p + 1e-9))",
     "protected before": "import numpy as np\ndef f(y, p):\n    p = np.maximum(p, e)\n    return -np.sum(y*np.log(p))",
     "a clipped spectrum": TORCH + "mel = torch.log(torch.clamp(spectrum, min=1e-5))",

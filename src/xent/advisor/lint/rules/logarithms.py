@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import libcst as cst
@@ -43,6 +44,7 @@ LOG_SIGMOIDS = {
     "tensorflow": "math.log_sigmoid",
     "tensorflow.math": "log_sigmoid",
 }
+LABEL = re.compile(r"(\w+_)?(y|y_\w+|labels?|targets?|true|one_?hot)", re.IGNORECASE)
 LOG = calls(*LOGARITHMS)
 PROTECTIONS = ("clip", "clamp", "max", "where", "nan_to_num", "softplus", "exp", "finfo", "eps", "tiny", ">", "<", "+")
 
@@ -66,7 +68,11 @@ def unprotected_sum(source: Source) -> Iterator[Problem]:
     for product in source.nodes.products:
         for log, label in ((product.right, product.left), (product.left, product.right)):
             probability = _logarithm(source, log)
-            if probability is not None and _is_negative_sum(source, product) and _is_bare(source, probability, label):
+            if probability is None or not _is_bare(source, probability, label):
+                continue
+            # a mean may be that of returns times log-probabilities, unless the factor is called a label
+            reductions = ("sum", "mean") if LABEL.fullmatch(source.code(label).lstrip("-")) else ("sum",)
+            if _is_negative(source, product, reductions):
                 message = "a cross-entropy of probabilities without protection: NaN as soon as one is 0"
                 yield Problem(product, "warning", message, "compute the loss from the logits, or use xlogy(y, p)")
 
@@ -150,7 +156,8 @@ def _fused(source: Source, call: cst.Call, inner: cst.BaseExpression, found: Act
     return (Edit(call, source.code(found.call.with_changes(func=renamed, lpar=[], rpar=[]))),)
 
 
-def _is_negative_sum(source: Source, product: cst.BinaryOperation) -> bool:
+def _is_negative(source: Source, product: cst.BinaryOperation, reductions: tuple[str, ...]) -> bool:
+    """Whether a product is added up by one of the reductions and has a minus."""
     negative = _is_minus(product.left)
     reduced = False
     below: cst.CSTNode = product
@@ -161,9 +168,9 @@ def _is_negative_sum(source: Source, product: cst.BinaryOperation) -> bool:
             case cst.Attribute() if node.value is below and node.attr.value in ("sum", "mean"):
                 pass
             case cst.Call() if isinstance(below, cst.Attribute):
-                reduced = reduced or below.attr.value == "sum"
+                reduced = reduced or below.attr.value in reductions
             case cst.Call() if node.args and node.args[0] is below and source.name(node.func) in REDUCTIONS:
-                reduced = reduced or source.name(node.func).endswith("sum")
+                reduced = reduced or source.name(node.func).endswith(reductions)
             case cst.UnaryOperation():
                 return reduced and (negative or _is_minus(node))
             case _:
@@ -322,7 +329,7 @@ def cross_entropy(labels, probabilities):
     return -np.sum(xlogy(labels, probabilities))
 """,
         mends=False,
-        words=(FRAMEWORKS, frozenset(("*log()",)), frozenset(("sum()", "reduce_sum()"))),
+        words=(FRAMEWORKS, frozenset(("*log()",)), calls(*REDUCTIONS)),
         check=unprotected_sum,
     ),
     Rule(
