@@ -29,7 +29,7 @@ from xent.advisor.choose.recipe import LIBRARIES, Array, Leaf, Recipe
 from xent.advisor.choose.tree import REMARKS, TREE, Fork, assume, decide
 from xent.plan import linear_blocks
 
-SIZES = {"N": 6, "C": 5, "D": 4, "k": 2, "B": 2, "T": 4, "H": 3, "W": 4}
+SIZES = {"N": 6, "C": 5, "D": 4, "k": 2, "B": 2, "T": 4, "H": 3, "W": 4, "1": 1}
 F32 = np.float32
 
 
@@ -81,6 +81,7 @@ MAKERS: dict[str, Any] = {
     "scores_last": lambda rng, shape, made: np.moveaxis(made["logits"], 1, -1).copy(),
     "index": lambda rng, shape, made: rng.integers(0, SIZES["C"], shape),
     "void_index": lambda rng, shape, made: some_void(rng.integers(0, SIZES["C"], shape), 255),
+    "void_binary": lambda rng, shape, made: some_void(rng.integers(0, 2, shape).astype(F32), 255),
     "tokens": lambda rng, shape, made: some_void(rng.integers(0, SIZES["C"], shape), -100),
     "distribution": lambda rng, shape, made: softmaxed(rng, shape),
     "probabilities": lambda rng, shape, made: softmaxed(rng, shape),
@@ -250,7 +251,11 @@ DECISIONS: list[tuple[dict[str, Any], str, str]] = [
     ({"classes": 9, "exclusive": False, "probabilities": True}, "binary-probabilities", "task"),
     ({"task": "language-model", "classes": 32_000, "rows": 1024}, "language-model", "memory"),
     ({"task": "language-model", "rows": 65_536}, "language-model-large", "classes memory"),
-    ({"task": "segmentation"}, "segmentation", ""),
+    ({"task": "segmentation"}, "segmentation", "classes exclusive"),
+    ({"task": "segmentation", "classes": 2, "exclusive": True}, "segmentation", ""),
+    ({"task": "segmentation", "classes": 1}, "segmentation-binary", ""),
+    ({"task": "segmentation", "classes": 2}, "segmentation-binary", ""),
+    ({"task": "segmentation", "classes": 5, "exclusive": False}, "segmentation-several", ""),
     ({"task": "distillation"}, "distillation", ""),
     ({"task": "retrieval"}, "retrieval", ""),
     ({"task": "embeddings"}, "embeddings", ""),
@@ -337,6 +342,7 @@ SAMPLES: dict[str, tuple[Any, Any, str, dict[str, Any], str]] = {
     "signed": (2 * YES - 1, LOGITS[:, 0], "signed", {}, "-1 and 1"),
     "numbers": (LOGITS[:, 1], LOGITS[:, 0], "regression", {}, "real numbers"),
     "segmentation": (PIXELS, IMAGES, "segmentation", {"classes": 5, "rows": 144}, r"labels \(255\)"),
+    "a mask": (np.where(PIXELS == 3, 1, 255), IMAGES[:, :1], "segmentation-binary", {"rows": 144}, r"labels \(255\)"),
     "probabilities": (INDEX, softmaxed(RNG, (40, 7)), "probabilities", {}, "these are probabilities"),
     "probabilities of yes": (YES, RNG.random(40).astype(F32), "binary-probabilities", {}, "taken for probabilities"),
     "logits alone": (None, LOGITS, "index", {"classes": 7}, "7 classes along axis 1"),

@@ -213,7 +213,7 @@ def _of_indices(labels: Numbers, scores: Numbers | None, facts: dict[str, Any], 
         said.append("labels are whole numbers stored as floats: convert them to integers.")
     numbers = labels.astype(np.int64).ravel()
     classes = facts.get("classes")
-    ignored = numbers < 0 if classes is None else (numbers < 0) | (numbers >= classes)
+    ignored = numbers < 0 if classes is None else (numbers < 0) | (numbers >= max(classes, 2))
     if ignored.any():
         names = ", ".join(map(str, np.unique(numbers[ignored])[:5]))
         said.append(f"{int(ignored.sum()):,} labels ({names}) are no classes: name one with ignore_index, mend others.")
@@ -223,6 +223,8 @@ def _of_indices(labels: Numbers, scores: Numbers | None, facts: dict[str, Any], 
     if classes is None:
         facts["classes"] = int(kept.max()) + 1
         said.append(f"labels go from {kept.min()} to {kept.max():,}: at least {facts['classes']:,} classes.")
+    elif classes == 1:
+        said.append("labels are 0 and 1: a yes or no.")
     else:
         said.append("labels are the number of a class for each row.")
     if scores is not None and scores.ndim > 3:

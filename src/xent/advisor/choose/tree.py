@@ -92,13 +92,21 @@ _PROBABILITIES = Fork(
         "many": yes("exclusive", then="probabilities", otherwise="binary-probabilities"),
     },
 )
+_SEGMENTATION = Fork(
+    ("classes",),
+    _columns,
+    {
+        "one": "segmentation-binary",
+        "many": yes("exclusive", then="segmentation", otherwise="segmentation-several"),
+    },
+)
 TREE = Fork(
     ("task",),
     lambda facts: facts.task or "",
     {
         "classification": yes("probabilities", then=_PROBABILITIES, otherwise=_LABELS),
         "language-model": Fork(("classes",), lambda _: "all", {"all": fits("language-model", "language-model-large")}),
-        "segmentation": "segmentation",
+        "segmentation": _SEGMENTATION,
         "distillation": "distillation",
         "retrieval": "retrieval",
         "embeddings": "embeddings",

@@ -23,6 +23,8 @@ LEAVES: dict[str, Leaf] = {
     "language-model": many.LANGUAGE_MODEL,
     "language-model-large": many.LANGUAGE_MODEL_LARGE,
     "segmentation": exclusive.SEGMENTATION,
+    "segmentation-binary": independent.SEGMENTATION_BINARY,
+    "segmentation-several": independent.SEGMENTATION_SEVERAL,
     "distillation": exclusive.DISTILLATION,
     "retrieval": many.RETRIEVAL,
     "embeddings": many.EMBEDDINGS,

@@ -278,7 +278,7 @@ SEGMENTATION = Leaf(
     title="Segmentation",
     loss="softmax_cross_entropy",
     arrays={
-        "logits": Array("scores", ("N", "C", "H", "W"), "scores with the classes on axis 1, as PyTorch has them"),
+        "logits": arrays.IMAGE_LOGITS,
         "logits_nhwc": Array(
             "scores_last", ("N", "H", "W", "C"), "the same with the classes last, as the others have them"
         ),

@@ -12,6 +12,8 @@ BCE = Avoid(
     "F.binary_cross_entropy after a sigmoid",
     "from a score of 18 a float32 sigmoid is exactly 1, and the loss is cut off",
 )
+ONE_SCORE = Avoid("softmax over one score", "it is always 1, and the loss always 0")
+COMPETE = Avoid("softmax losses", "the classes would compete, and two right ones hold at most 0.5 each")
 
 _BINARY = recipe(
     "yes or no",
@@ -40,7 +42,7 @@ BINARY = Leaf(
     avoid=(
         TWICE,
         BCE,
-        Avoid("softmax over one score", "it is always 1, and the loss always 0"),
+        ONE_SCORE,
         Avoid("the squared error of a sigmoid", "its gradient vanishes where the prediction is wrong and sure"),
     ),
     cost=cost.column,
@@ -150,7 +152,7 @@ SEVERAL = Leaf(
         "divide by N.",
     ),
     avoid=(
-        Avoid("softmax losses", "the classes would compete, and two right ones hold at most 0.5 each"),
+        COMPETE,
         TWICE,
         BCE,
         Avoid("-sum(labels * log(sigmoid(logits)))", "it never says no: all classes go to 1"),
@@ -175,7 +177,78 @@ SEVERAL_IMBALANCED = Leaf(
     why=_RARE,
     avoid=(
         *_RARE_AVOID,
-        Avoid("softmax losses", "the classes would compete, and two right ones hold at most 0.5 each"),
+        COMPETE,
+    ),
+    cost=cost.matrix,
+)
+
+_MASK = recipe(
+    "a mask of yes or no",
+    xent="xent.sigmoid_cross_entropy(logits[:, 0], labels, ignore_index=255)",
+    torch="""
+        F.binary_cross_entropy_with_logits(
+            logits[:, 0][labels != 255], labels[labels != 255])
+    """,
+    tensorflow="""
+        tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(
+            tf.boolean_mask(labels, labels != 255),
+            tf.boolean_mask(logits_nhwc[..., 0], labels != 255)))
+    """,
+    keras=Call(
+        """
+            keras.losses.BinaryCrossentropy(
+                from_logits=True, reduction="mean_with_sample_weight")(
+                labels[..., None], logits_nhwc, sample_weight=labels != 255)
+        """,
+        "ignore_class is for softmax only.",
+    ),
+    optax="""
+        optax.sigmoid_binary_cross_entropy(
+            logits_nhwc[..., 0], labels).mean(where=labels != 255)
+    """,
+)
+SEGMENTATION_BINARY = Leaf(
+    title="Segmentation, one mask",
+    loss="sigmoid_cross_entropy",
+    arrays={
+        "logits": Array("scores", ("N", "1", "H", "W"), "one score a pixel, as PyTorch has it"),
+        "logits_nhwc": Array("scores_last", ("N", "H", "W", "1"), "the same with the channel last, as others have it"),
+        "labels": Array(
+            "void_binary", ("N", "H", "W"), "0 or 1 for each pixel, floats; 255 where there is none (void)"
+        ),
+    },
+    recipe=_MASK,
+    why=(
+        "Each pixel is a yes or no of one score: its probability is the sigmoid.",
+        "Pixels without a label are left out of the sum and of its denominator.",
+        "For small objects add pos_weight=, background pixels to object pixels, or its square root to be gentle.",
+    ),
+    avoid=(
+        ONE_SCORE,
+        Avoid("void pixels as background", "the model would learn to predict it there"),
+        TWICE,
+        BCE,
+    ),
+    cost=cost.column,
+)
+SEGMENTATION_SEVERAL = Leaf(
+    title="Segmentation, masks that overlap",
+    loss="sigmoid_cross_entropy",
+    arrays={
+        "logits": arrays.IMAGE_LOGITS,
+        "labels": Array("binary", ("N", "C", "H", "W"), "a mask of 0 and 1 for each class, floats of the same shape"),
+    },
+    recipe=_BINARY,
+    why=(
+        "Each class has a mask of its own, a yes or no at each pixel: C sigmoids, which need not sum to 1.",
+        "Nothing goes along the class axis: it may lie anywhere, in logits and masks alike. The mean is over all "
+        "N·C·H·W numbers.",
+    ),
+    avoid=(
+        COMPETE,
+        Avoid("an index for each pixel", "it holds one class only"),
+        TWICE,
+        BCE,
     ),
     cost=cost.matrix,
 )
