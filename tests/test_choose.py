@@ -246,7 +246,8 @@ DECISIONS: list[tuple[dict[str, Any], str, str]] = [
     ({"classes": 100, "rows": 10**6, "memory": "1GB"}, "linear", "task probabilities exclusive soft"),
     ({"classes": 200_000, "soft": True, "rows": 8192}, "soft-large", "task probabilities exclusive memory"),
     ({"classes": 3_000_000}, "sampled", "task probabilities exclusive soft"),
-    ({"classes": 10, "probabilities": True}, "probabilities", "task exclusive"),
+    ({"classes": 10, "probabilities": True}, "probabilities", "task exclusive soft"),
+    ({"classes": 5, "soft": True, "probabilities": True}, "soft-probabilities", "task exclusive"),
     ({"classes": 2, "probabilities": True}, "binary-probabilities", "task"),
     ({"classes": 9, "exclusive": False, "probabilities": True}, "binary-probabilities", "task"),
     ({"task": "language-model", "classes": 32_000, "rows": 1024}, "language-model", "memory"),
@@ -344,6 +345,13 @@ SAMPLES: dict[str, tuple[Any, Any, str, dict[str, Any], str]] = {
     "segmentation": (PIXELS, IMAGES, "segmentation", {"classes": 5, "rows": 144}, r"labels \(255\)"),
     "a mask": (np.where(PIXELS == 3, 1, 255), IMAGES[:, :1], "segmentation-binary", {"rows": 144}, r"labels \(255\)"),
     "probabilities": (INDEX, softmaxed(RNG, (40, 7)), "probabilities", {}, "these are probabilities"),
+    "soft, from probabilities": (
+        softmaxed(RNG, (40, 7)),
+        softmaxed(RNG, (40, 7)),
+        "soft-probabilities",
+        {},
+        "these are",
+    ),
     "probabilities of yes": (YES, RNG.random(40).astype(F32), "binary-probabilities", {}, "taken for probabilities"),
     "logits alone": (None, LOGITS, "index", {"classes": 7}, "7 classes along axis 1"),
 }

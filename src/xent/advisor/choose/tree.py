@@ -89,7 +89,11 @@ _PROBABILITIES = Fork(
     _columns,
     {
         "one": "binary-probabilities",
-        "many": yes("exclusive", then="probabilities", otherwise="binary-probabilities"),
+        "many": yes(
+            "exclusive",
+            then=yes("soft", then="soft-probabilities", otherwise="probabilities"),
+            otherwise="binary-probabilities",
+        ),
     },
 )
 _SEGMENTATION = Fork(

@@ -19,6 +19,7 @@ LEAVES: dict[str, Leaf] = {
     "multi-label-imbalanced": independent.SEVERAL_IMBALANCED,
     "multi-label-extreme": independent.EXTREME,
     "probabilities": exclusive.PROBABILITIES,
+    "soft-probabilities": exclusive.SOFT_PROBABILITIES,
     "binary-probabilities": independent.BINARY_PROBABILITIES,
     "language-model": many.LANGUAGE_MODEL,
     "language-model-large": many.LANGUAGE_MODEL_LARGE,

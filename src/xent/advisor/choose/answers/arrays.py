@@ -8,6 +8,7 @@ LOGITS = Array("scores", ("N", "C"), "one score a class, before any softmax or s
 ONE_LOGIT = Array("scores", ("N",), "one score an example, before any sigmoid")
 INDICES = Array("index", ("N",), "the class of each row, 0 to C-1, integers")
 DISTRIBUTIONS = Array("distribution", ("N", "C"), "a probability for each class, floats whose rows sum to 1")
+PROBABILITIES = Array("probabilities", ("N", "C"), "probabilities whose rows sum to 1")
 YES_OR_NO = Array("binary", ("N",), "0 or 1, floats")
 MULTI_HOT = Array("binary", ("N", "C"), "1 for each class that is right, else 0, floats")
 CLASS_WEIGHT = Array("weights", ("C",), "for example N / (C * counts), at most about 10 times the mean")

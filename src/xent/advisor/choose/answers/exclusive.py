@@ -311,23 +311,53 @@ _FROM_PROBS = recipe(
     ),
     optax=Call("-jnp.log(jnp.take_along_axis(probs, labels[:, None], -1)).mean()", "No function of Optax."),
 )
+_REMOVE = (
+    "If the model is yours, remove its softmax and use xent.softmax_cross_entropy: a float32 probability near 1 has "
+    "lost the digits that the loss needs."
+)
+FROM_LOGITS = Avoid("losses from logits", "they would take the softmax of probabilities")
 PROBABILITIES = Leaf(
     title="One class a row, only probabilities at hand",
     loss="cross_entropy_from_probs",
     arrays={
-        "probs": Array("probabilities", ("N", "C"), "probabilities whose rows sum to 1"),
+        "probs": arrays.PROBABILITIES,
         "labels": arrays.INDICES,
     },
     recipe=_FROM_PROBS,
     why=(
         "A probability of 0 gives a finite loss, and a gradient by which it can recover.",
-        "It takes distributions as labels, too: floats of the shape of the probabilities.",
-        "If the model is yours, remove its softmax and use xent.softmax_cross_entropy: a float32 probability near 1 "
-        "has lost the digits that the loss needs.",
+        _REMOVE,
     ),
     avoid=(
-        Avoid("losses from logits", "they would take the softmax of probabilities"),
+        FROM_LOGITS,
         EPSILON,
     ),
     cost=cost.matrix,
+)
+
+_SOFT_FROM_PROBS = recipe(
+    "probabilities, distributions as labels",
+    xent="xent.cross_entropy_from_probs(probs, labels)",
+    torch=Call("-torch.xlogy(labels, probs).sum(-1).mean()", "F.nll_loss takes indices only."),
+    tensorflow=Call("-tf.reduce_mean(tf.reduce_sum(tf.math.xlogy(labels, probs), -1))", "As its formula."),
+    keras=Call("keras.losses.CategoricalCrossentropy()(labels, probs)", "It clips probabilities at 1e-7."),
+    optax=Call("-jax.scipy.special.xlogy(labels, probs).sum(-1).mean()", "No function of Optax."),
+)
+SOFT_PROBABILITIES = Leaf(
+    title="Distributions as labels, only probabilities at hand",
+    loss="cross_entropy_from_probs",
+    arrays={"probs": arrays.PROBABILITIES, "labels": arrays.DISTRIBUTIONS},
+    recipe=_SOFT_FROM_PROBS,
+    why=(
+        "The same function takes them: floats of the shape of the probabilities are distributions, integers are "
+        "indices.",
+        "A probability of 0 gives a finite loss, and a gradient by which it can recover.",
+        _REMOVE,
+    ),
+    avoid=(
+        FROM_LOGITS,
+        Avoid("labels * log(probs)", "it is NaN where both are 0, which xlogy is not"),
+        EPSILON,
+    ),
+    cost=cost.distributions,
 )
