@@ -309,6 +309,22 @@ def test_remarks(facts: dict[str, Any], start: str) -> None:
     assert xent.choose(classes=10).remarks == ()
 
 
+@pytest.mark.parametrize(
+    ("facts", "logits"),
+    [
+        ({"task": "retrieval", "classes": 10**6, "rows": 4096}, 4096**2),
+        ({"task": "retrieval", "rows": 50_000}, 50_000**2),
+        ({"task": "scoring", "classes": 10**7, "rows": 4096}, 4096 * (SAMPLED + 1)),
+        ({"task": "regression", "classes": 10**7, "rows": 4096}, 4096),
+        ({"task": "language-model", "classes": 10**5, "rows": 10**5}, 10**10),
+    ],
+)
+def test_the_logits_that_are_counted_are_those_of_the_loss(facts: dict[str, Any], logits: int) -> None:
+    choice = xent.choose(**facts)
+    assert choice.cost.logits == logits
+    assert any(remark.startswith("More than 2³¹") for remark in choice.remarks) == (logits > 2**31)
+
+
 # Sample arrays
 
 RNG = np.random.default_rng(3)

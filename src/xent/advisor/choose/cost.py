@@ -18,6 +18,7 @@ class Cost:
     """The cost of one forward and backward pass.
 
     Attributes:
+        logits: how many numbers the loss is computed from, all together, stored or not.
         memory: bytes that exist at the same time with xent: logits and their gradient, or the pieces of them.
         elsewhere: bytes where a library stores logits, log-probabilities and gradient at once, as PyTorch does.
         traffic: bytes of logits and gradient that xent's kernel reads and writes.
@@ -25,6 +26,7 @@ class Cost:
         lines: the same in words, with the formulas.
     """
 
+    logits: int
     memory: int
     elsewhere: int
     traffic: int
@@ -66,6 +68,7 @@ def _stored(formula: str, elements: int, number_bytes: int, products: int = 0) -
     """All logits at once: xent keeps them and their gradient, others log-probabilities, too."""
     logits = elements * number_bytes
     return Cost(
+        elements,
         2 * logits,
         3 * logits,
         2 * logits,
@@ -108,6 +111,7 @@ def _linear(s: Sizes) -> Cost:
     others = "as many" if passes == 3 else "3"
     products = passes * rows * classes * s["width"]
     return Cost(
+        rows * classes,
         held,
         3 * stored,
         (passes - 1) * stored,
@@ -121,10 +125,12 @@ def _linear(s: Sizes) -> Cost:
 
 
 def _sampled(s: Sizes) -> Cost:
-    logits = s["rows"] * (SAMPLED + 1) * s["bytes"]
-    products = 3 * s["rows"] * (SAMPLED + 1) * s["width"]
+    elements = s["rows"] * (SAMPLED + 1)
+    logits = elements * s["bytes"]
+    products = 3 * elements * s["width"]
     full = s["rows"] * s["classes"] * s["bytes"]
     return Cost(
+        elements,
         2 * logits,
         3 * full,
         2 * logits,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from .cost import Cost
 from .facts import DTYPES, KNOWLEDGE, Facts
 
 # From here on a plain loss may never predict the rare class; below, moving the threshold serves.
@@ -139,27 +140,27 @@ def decide(facts: Facts, ask: Ask = assume) -> tuple[str, Facts]:
 
 
 # What else a fact says, whatever the answer.
-REMARKS: tuple[tuple[Callable[[Facts], bool], str], ...] = (
+REMARKS: tuple[tuple[Callable[[Facts, Cost], bool], str], ...] = (
     (
-        lambda facts: 10.0 <= (facts.imbalance or 1.0) < IMBALANCED,
+        lambda facts, cost: 10.0 <= (facts.imbalance or 1.0) < IMBALANCED,
         "At this imbalance the plain loss usually still learns the rare classes, with calibrated probabilities; to "
         "predict them more often move the threshold. From 100:1 the answer is another.",
     ),
     (
-        lambda facts: facts.dtype in ("float16", "bfloat16"),
+        lambda facts, cost: facts.dtype in ("float16", "bfloat16"),
         "Half precision: xent accumulates in float32 and returns a float32 loss; PyTorch, TensorFlow and Optax round "
         "it to the logits' dtype.",
     ),
     (
-        lambda facts: (facts.rows or 0) * (facts.classes or 0) > 2**31,
+        lambda facts, cost: cost.logits > 2**31,
         "More than 2³¹ logits: other libraries are known to crash there; xent counts in 64 bits.",
     ),
     (
-        lambda facts: facts.classes == 2 and bool(facts.exclusive),
+        lambda facts, cost: facts.classes == 2 and bool(facts.exclusive),
         "With two classes one score under xent.sigmoid_cross_entropy is the same loss: z = z₁ - z₀.",
     ),
     (
-        lambda facts: facts.framework == "numpy",
+        lambda facts, cost: facts.framework == "numpy",
         "On NumPy arrays xent.value_and_grad(loss) gives the loss and its gradient.",
     ),
 )
