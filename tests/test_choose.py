@@ -257,7 +257,9 @@ DECISIONS: list[tuple[dict[str, Any], str, str]] = [
     ({"task": "segmentation", "classes": 1}, "segmentation-binary", ""),
     ({"task": "segmentation", "classes": 2}, "segmentation-binary", ""),
     ({"task": "segmentation", "classes": 5, "exclusive": False}, "segmentation-several", ""),
-    ({"task": "distillation"}, "distillation", ""),
+    ({"task": "distillation"}, "distillation", "classes"),
+    ({"task": "distillation", "classes": 128_256, "rows": 16_384}, "distillation-large", "memory"),
+    ({"task": "distillation", "classes": 128_256, "rows": 16_384, "memory": "30GB"}, "distillation", ""),
     ({"task": "retrieval"}, "retrieval", ""),
     ({"task": "embeddings"}, "embeddings", ""),
     ({"task": "scoring"}, "scoring", ""),
@@ -307,6 +309,33 @@ def test_remarks(facts: dict[str, Any], start: str) -> None:
     assert [remark for remark in xent.choose(**facts).remarks if remark.startswith(start)]
     assert len(REMARKS) == 5
     assert xent.choose(classes=10).remarks == ()
+
+
+@pytest.mark.parametrize(
+    ("facts", "takes", "then"),
+    [
+        ({"task": "segmentation", "classes": 150, "rows": 8 * 1024**2}, "15.1 GB, with xent 10.1 GB", "crops"),
+        ({"task": "segmentation", "classes": 1, "rows": 10**9}, "12 GB, with xent 8 GB", "crops"),
+        ({"task": "segmentation", "classes": 30, "exclusive": False, "rows": 10**8}, "36 GB, with xent 24 GB", "crops"),
+        ({"task": "retrieval", "rows": 65_536}, "51.5 GB, with xent 34.4 GB", "fewer items"),
+        ({"classes": 10**5, "probabilities": True, "rows": 8192}, "9.83 GB, with xent 6.55 GB", "fewer rows"),
+    ],
+)
+def test_logits_that_do_not_fit_are_told(facts: dict[str, Any], takes: str, then: str) -> None:
+    remarks = xent.choose(**facts, memory="1GB").remarks
+    assert remarks[0].startswith("Logits, log-probabilities and gradient do not fit: " + takes + ", of 1 GB.")
+    assert then in remarks[0]
+    between = xent.choose(**facts, memory=1.01 * byte_count("memory", takes.split("xent ")[1])).remarks
+    assert between[0].startswith("Logits, log-probabilities and gradient fit with xent only: " + takes)
+    for enough in ({"memory": "100GB"}, {}):
+        assert not any("do not fit" in remark for remark in xent.choose(**facts, **enough).remarks)
+
+
+def test_facts_that_go_together_are_not_refused() -> None:
+    assert xent.choose(task="language-model", probabilities=False, exclusive=True).loss == "softmax_cross_entropy"
+    assert xent.choose(task="classification", signed=True).loss == "logistic_loss"
+    assert xent.choose(task="scoring", classes=1025).loss == "nce_loss"
+    assert xent.choose(np.array([2, 0, 1]), task="scoring").loss == "nce_loss"  # a sample, not all classes
 
 
 @pytest.mark.parametrize(
@@ -425,6 +454,26 @@ def test_half_precision_is_read_off_the_array() -> None:
         ({"task": "chess"}, ValueError, "task: expected one of classification, .*, got 'chess'"),
         ({"exclusive": "perhaps"}, TypeError, "exclusive: expected yes or no, got 'perhaps'"),
         ({"signed": True, "classes": 5}, ValueError, "classes: expected 1 or 2 for labels of -1 and 1, got 5"),
+        (
+            {"task": "language-model", "probabilities": True},
+            ValueError,
+            "probabilities: expected no for task='language-model', .*, got yes",
+        ),
+        (
+            {"task": "language-model", "exclusive": False},
+            ValueError,
+            "exclusive: expected yes for task='language-model', .*, got no",
+        ),
+        (
+            {"task": "distillation", "signed": True},
+            ValueError,
+            "signed: expected no for any task but 'classification', .*, got yes with task='distillation'",
+        ),
+        (
+            {"task": "scoring", "classes": 3},
+            ValueError,
+            "classes: expected more than the 1,024 that are sampled for task='scoring', got 3",
+        ),
         ({"imbalance": 0.5}, ValueError, "imbalance: expected a number of at least 1, got 0.5"),
         ({"imbalance": "often"}, ValueError, "imbalance: expected a number of at least 1"),
         ({"memory": "much"}, ValueError, "memory: expected a number of bytes, as 8GB or 500MiB, got 'much'"),

@@ -1,7 +1,7 @@
 """Which loss: a decision from a few facts or from sample arrays.
 
-`facts` are what is known, `deduce` reads them off arrays, `tree` decides, `answers` are what it decides between, `cost`
-counts what an answer takes, `choice` is how it is given.
+`facts` are what is known, `deduce` reads them off arrays, `contradictions` refuses those that cannot both hold, `tree`
+decides, `answers` are what it decides between, `cost` counts what an answer takes, `choice` is how it is given.
 """
 
 from __future__ import annotations
@@ -12,8 +12,11 @@ from typing import Any
 from ...errors import value_error
 from .answers import LEAVES
 from .choice import Choice
+from .contradictions import refuse_contradictions
+from .cost import Cost
 from .deduce import Deduced, deduce
-from .facts import Facts, facts_of
+from .facts import Facts, facts_of, size
+from .recipe import Leaf
 from .tree import REMARKS, Ask, assume, decide
 
 __all__ = ["Choice", "choose", "decided"]
@@ -108,9 +111,7 @@ def decided(given: Facts, deduced: Deduced, ask: Ask = assume) -> Choice:
         ValueError: facts that cannot both hold.
     """
     found = Facts(**{**deduced.facts, **given.known()})
-    if found.signed and (found.classes or 1) > 2:
-        remedy = "Drop one of the two; for several signed labels a row each counts as one of its own."
-        raise value_error("classes", "1 or 2 for labels of -1 and 1", str(found.classes), remedy)
+    refuse_contradictions(given, found)
     answer, decisive = decide(found, ask)
     leaf = LEAVES[answer]
     sizes = {name: assume(name, decisive) for name in leaf.cost.needs if getattr(decisive, name) is None}
@@ -128,8 +129,19 @@ def decided(given: Facts, deduced: Deduced, ask: Ask = assume) -> Choice:
         cost=cost,
         avoid=leaf.avoid,
         also=leaf.also,
-        remarks=tuple(text for holds, text in REMARKS if holds(facts, cost)),
+        remarks=(*_too_large(facts, leaf, cost), *(text for holds, text in REMARKS if holds(facts, cost))),
         facts={**given.known(), **told},
         deduced=deduced.said,
         assumed={**taken, **sizes},
     )
+
+
+def _too_large(facts: Facts, leaf: Leaf, cost: Cost) -> list[str]:
+    """That logits do not fit, and what then, for a leaf that has no sister for this case."""
+    if not leaf.smaller or facts.memory is None or cost.elsewhere <= facts.memory:
+        return []
+    verdict = "do not fit" if cost.memory > facts.memory else "fit with xent only"
+    return [
+        f"Logits, log-probabilities and gradient {verdict}: {size(cost.elsewhere)}, with xent {size(cost.memory)}, "
+        f"of {size(facts.memory)}. {leaf.smaller}"
+    ]

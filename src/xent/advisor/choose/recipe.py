@@ -99,6 +99,7 @@ class Leaf:
         why: reasons.
         avoid: what not to use.
         cost: what it takes at a size.
+        smaller: what to do where its logits do not fit in memory; empty where the decision itself sees to that.
     """
 
     title: str
@@ -109,3 +110,4 @@ class Leaf:
     avoid: tuple[Avoid, ...]
     cost: Costing
     also: tuple[Recipe, ...] = ()
+    smaller: str = ""

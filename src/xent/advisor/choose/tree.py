@@ -112,7 +112,7 @@ TREE = Fork(
         "classification": yes("probabilities", then=_PROBABILITIES, otherwise=_LABELS),
         "language-model": Fork(("classes",), lambda _: "all", {"all": fits("language-model", "language-model-large")}),
         "segmentation": _SEGMENTATION,
-        "distillation": "distillation",
+        "distillation": Fork(("classes",), lambda _: "all", {"all": fits("distillation", "distillation-large")}),
         "retrieval": "retrieval",
         "embeddings": "embeddings",
         "scoring": "scoring",

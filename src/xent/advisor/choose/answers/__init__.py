@@ -27,6 +27,7 @@ LEAVES: dict[str, Leaf] = {
     "segmentation-binary": independent.SEGMENTATION_BINARY,
     "segmentation-several": independent.SEGMENTATION_SEVERAL,
     "distillation": exclusive.DISTILLATION,
+    "distillation-large": many.DISTILLATION_LARGE,
     "retrieval": many.RETRIEVAL,
     "embeddings": many.EMBEDDINGS,
     "scoring": many.SCORING,

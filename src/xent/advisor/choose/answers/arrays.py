@@ -27,3 +27,4 @@ CANDIDATES = Array(
 HIDDEN = Array("scores", ("B", "T", "D"), "the input of the output layer at each token")
 TOKENS = Array("tokens", ("B", "T"), "the text, -100 where there is padding")
 IMAGE_LOGITS = Array("scores", ("N", "C", "H", "W"), "scores with the classes on axis 1, as PyTorch has them")
+TEMPERATURE = Array("temperature", (), "the temperature, usually 2 to 5, for teacher and student alike")

@@ -217,6 +217,12 @@ _DIVERGENCE = recipe(
         ).mean()
     """,
 )
+SQUARED = (
+    "At temperature T the gradient shrinks with 1/T²; the factor T² takes that back, so that T can be changed without "
+    "changing the balance with the loss on the labels (Hinton et al. 2015, arXiv:1503.02531)."
+)
+COLD = Avoid("a temperature on one side only", "the student then learns another distribution")
+NO_GRADIENT = Avoid("a gradient to the teacher", "it would learn to be easy to imitate")
 DISTILLATION = Leaf(
     title="Distillation",
     loss="softmax_cross_entropy",
@@ -225,19 +231,18 @@ DISTILLATION = Leaf(
         "teacher_logits": Array(
             "scores", ("N", "C"), "those of the teacher, without a gradient (detach, stop_gradient)"
         ),
-        "T": Array("temperature", (), "the temperature, usually 2 to 5, for teacher and student alike"),
+        "T": arrays.TEMPERATURE,
     },
     recipe=_TEMPERED,
     also=(_DIVERGENCE,),
     why=(
-        "At temperature T the gradient shrinks with 1/T²; the factor T² takes that back, so that T can be changed "
-        "without changing the balance with the loss on the labels (Hinton et al. 2015, arXiv:1503.02531).",
+        SQUARED,
         "Add the loss on the true labels, weighted with 1 - a where this one has a: a = 0.5 to 0.9 is usual.",
         "A teacher stored as its k best classes a row goes in as xent.TopK(classes, masses).",
     ),
     avoid=(
-        Avoid("a temperature on one side only", "the student then learns another distribution"),
-        Avoid("a gradient to the teacher", "it would learn to be easy to imitate"),
+        COLD,
+        NO_GRADIENT,
         Avoid('F.kl_div with its default reduction="mean"', "it divides by the classes as well"),
     ),
     cost=cost.distributions,
@@ -274,6 +279,7 @@ _SEGMENTED_WEIGHTED = recipe(
     keras=none("Pass sample_weight, 0 where the label is 255."),
     optax=none("Weight the unreduced losses with class_weight[labels]."),
 )
+SMALLER_IMAGES = "Take fewer images or smaller crops at a time, and add up gradients; or logits at a lower resolution."
 SEGMENTATION = Leaf(
     title="Segmentation",
     loss="softmax_cross_entropy",
@@ -298,6 +304,7 @@ SEGMENTATION = Leaf(
         TWICE,
     ),
     cost=cost.matrix,
+    smaller=SMALLER_IMAGES,
 )
 
 _FROM_PROBS = recipe(
@@ -316,6 +323,7 @@ _REMOVE = (
     "lost the digits that the loss needs."
 )
 FROM_LOGITS = Avoid("losses from logits", "they would take the softmax of probabilities")
+SMALLER_BATCHES = "Take fewer rows at a time, and add up gradients; from logits, xent makes them in pieces."
 PROBABILITIES = Leaf(
     title="One class a row, only probabilities at hand",
     loss="cross_entropy_from_probs",
@@ -333,6 +341,7 @@ PROBABILITIES = Leaf(
         EPSILON,
     ),
     cost=cost.matrix,
+    smaller=SMALLER_BATCHES,
 )
 
 _SOFT_FROM_PROBS = recipe(
@@ -360,4 +369,5 @@ SOFT_PROBABILITIES = Leaf(
         EPSILON,
     ),
     cost=cost.distributions,
+    smaller=SMALLER_BATCHES,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .. import cost
 from ..recipe import Array, Avoid, Call, Leaf, none, recipe
 from . import arrays
-from .exclusive import EPSILON
+from .exclusive import EPSILON, SMALLER_BATCHES, SMALLER_IMAGES
 
 TWICE = Avoid("sigmoid in the model, too", "the loss has it; sigmoids of sigmoids lie between 0.5 and 0.73")
 BCE = Avoid(
@@ -230,6 +230,7 @@ SEGMENTATION_BINARY = Leaf(
         BCE,
     ),
     cost=cost.column,
+    smaller=SMALLER_IMAGES,
 )
 SEGMENTATION_SEVERAL = Leaf(
     title="Segmentation, masks that overlap",
@@ -251,6 +252,7 @@ SEGMENTATION_SEVERAL = Leaf(
         BCE,
     ),
     cost=cost.matrix,
+    smaller=SMALLER_IMAGES,
 )
 
 _STORED = "Stores logits and labels [N, C]."
@@ -322,4 +324,5 @@ BINARY_PROBABILITIES = Leaf(
         EPSILON,
     ),
     cost=cost.matrix,
+    smaller=SMALLER_BATCHES,
 )

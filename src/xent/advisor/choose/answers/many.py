@@ -5,7 +5,7 @@ from __future__ import annotations
 from .. import cost
 from ..recipe import Array, Avoid, Call, Leaf, none, recipe
 from . import arrays
-from .exclusive import TWICE
+from .exclusive import COLD, NO_GRADIENT, SQUARED, TWICE
 
 _STORED = "Stores all logits."
 _NO_LISTS = "It takes distributions [N, C] only."
@@ -109,6 +109,58 @@ SOFT_LARGE = Leaf(
         _DENSE,
         Avoid("k masses that sum to less than 1", "the missing mass counts for no class; divide by the sum"),
     ),
+    cost=cost.linear,
+)
+
+_TEACHER = recipe(
+    "the teacher's k best classes at temperature T",
+    xent="""
+        T**2 * xent.linear_softmax_cross_entropy(
+            inputs, weight, xent.TopK(top_classes, top_masses), temperature=T)
+    """,
+    torch=Call("T**2 * F.cross_entropy(inputs @ weight.T / T, labels)", _STORED + " " + _NO_LISTS),
+    tensorflow=Call(
+        """
+            T**2 * tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(
+                labels, tf.matmul(inputs, weight, transpose_b=True) / T))
+        """,
+        _STORED + " " + _NO_LISTS,
+    ),
+    keras=Call(
+        """
+            T**2 * keras.losses.CategoricalCrossentropy(from_logits=True)(
+                labels, keras.ops.matmul(inputs, keras.ops.transpose(weight)) / T)
+        """,
+        _STORED + " " + _NO_LISTS,
+    ),
+    optax=Call(
+        """
+            T**2 * optax.softmax_cross_entropy(
+                inputs @ weight.T / T, labels).mean()
+        """,
+        _STORED + " " + _NO_LISTS,
+    ),
+)
+DISTILLATION_LARGE = Leaf(
+    title="Distillation, logits that do not fit",
+    loss="linear_softmax_cross_entropy",
+    arrays={
+        "inputs": arrays.INPUTS,
+        "weight": arrays.WEIGHT,
+        "top_classes": arrays.TOP_CLASSES,
+        "top_masses": Array("top_masses", ("N", "k"), "softmax(teacher_logits / T) there, divided by the sum of the k"),
+        "labels": Array("top_dense", ("N", "C"), "the same labels with a number for every class"),
+        "T": arrays.TEMPERATURE,
+    },
+    recipe=_TEACHER,
+    why=(
+        _EXACT,
+        "The teacher's logits would take as much memory as the student's: keep the k best of each row, batch by batch. "
+        "What the other classes had is lost; for all of it make batches that fit: softmax(teacher_logits / T), floats "
+        "[N, C], goes in as labels, too.",
+        SQUARED,
+    ),
+    avoid=(_DENSE, COLD, NO_GRADIENT),
     cost=cost.linear,
 )
 
@@ -262,6 +314,7 @@ RETRIEVAL = Leaf(
         Avoid("the sum over a sharded batch as it is", "each shard then sees its own items only; gather them first"),
     ),
     cost=cost.square,
+    smaller="Take fewer rows, or fewer items as negatives: xent.sampled_softmax_loss draws them.",
 )
 
 _SHIFTED = recipe(
