@@ -180,6 +180,34 @@ def test_labels_beside_one_array_are_asked_for(tmp_path):
     assert_refused("labels, got the logits alone. Name their file: --labels labels.npy", tmp_path / "logits.npy")
 
 
+@pytest.mark.parametrize("kind", ["npz", "safetensors", "parquet"])
+def test_labels_or_logits_alone_where_nothing_is_required(tmp_path, kind):
+    both = read_arrays(save(tmp_path / f"both.{kind}"), required=())
+    assert list(both) == ["logits", "labels"]
+    for name, array in (("logits", LOGITS), ("labels", LABELS)):
+        path = tmp_path / f"{name}.{kind}"
+        if kind == "npz":
+            np.savez(path, **{name: array})
+        elif kind == "safetensors":
+            save_file({name: array}, path)
+        else:
+            pq.write_table(pa.table({name: list(array)}), path)
+        (role, found), *none = read_arrays(path, required=()).items()
+        assert (role, none) == (name, [])
+        assert_same(found, array)
+        with pytest.raises(FileError, match=r"expected (labels|logits) called"):
+            read_arrays(path)
+
+
+def test_an_only_array_has_its_role_by_dtype_where_nothing_is_required(tmp_path):
+    for name, array in (("logits", LOGITS), ("labels", LABELS)):
+        np.save(tmp_path / "only.npy", array)
+        assert list(read_arrays(tmp_path / "only.npy", required=())) == [name]
+    np.savez(tmp_path / "other.npz", x=LABELS)
+    with pytest.raises(FileError, match="expected an array called logits or labels, got arrays called 'x'"):
+        read_arrays(tmp_path / "other.npz", required=())
+
+
 def test_one_column_a_class_in_the_order_of_their_numbers(tmp_path):
     wide = np.random.default_rng(1).normal(size=(23, 12)).astype(np.float32)
     columns = {f"logits_{k}": wide[:, k] for k in sorted(range(12), key=str)} | {"labels": LABELS}

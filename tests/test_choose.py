@@ -16,9 +16,13 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 import optax
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 import torch
+from safetensors.numpy import save_file
+from safetensors.torch import save_file as torch_save_file
 
 import xent
 from xent import cli
@@ -487,7 +491,9 @@ def test_half_precision_is_read_off_the_array() -> None:
         ({"labels": INDEX[:3], "logits": LOGITS}, ValueError, "labels: expected the shape of the logits"),
         ({"labels": LOGITS, "logits": LOGITS}, ValueError, "labels: expected numbers from 0 to 1"),
         ({"labels": INDEX + 0.5, "logits": LOGITS}, ValueError, "labels: expected class indices"),
-        ({"labels": INDEX, "logits": np.float32(1)}, ValueError, "labels: expected the shape"),
+        ({"labels": INDEX, "logits": np.float32(1)}, ValueError, "logits: expected at least one row, got a single"),
+        ({"labels": np.int64(3)}, ValueError, "labels: expected at least one row, got a single number"),
+        ({"logits": np.float32(3)}, ValueError, "logits: expected at least one row, got a single number"),
     ],
 )
 def test_bad_facts_are_refused(arguments: dict[str, Any], error: type[Exception], said: str) -> None:
@@ -585,25 +591,78 @@ def test_the_command_reads_arrays(tmp_path: Path) -> None:
     assert json.loads(command("--file", str(tmp_path / "labels.npz"), "--json")[1])["answer"] == "multi-label"
 
 
+@pytest.mark.parametrize("kind", [".npz", ".safetensors", ".parquet"])
+@pytest.mark.parametrize("names", [("labels",), ("logits",), ("labels", "logits")], ids="+".join)
+def test_the_command_reads_every_kind_of_file(tmp_path: Path, kind: str, names: tuple[str, ...]) -> None:
+    arrays = {name: {"labels": INDEX, "logits": LOGITS}[name] for name in names}
+    path = tmp_path / f"sample{kind}"
+    if kind == ".npz":
+        np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
+    elif kind == ".safetensors":
+        save_file(arrays, path)
+    else:
+        pq.write_table(pa.table({name: list(array) for name, array in arrays.items()}), path)
+    status, out, err = command("--file", str(path), "--json")
+    assert (status, err) == (0, "")
+    expected = xent.choose(arrays.get("labels"), arrays.get("logits"))
+    assert json.loads(out) == json.loads(expected.to_json())
+
+
+@pytest.mark.parametrize(("array", "told"), [(INDEX, "at least 7 classes"), (LOGITS, "7 classes along axis 1")])
+def test_an_array_without_a_name_is_labels_or_logits_by_its_dtype(tmp_path: Path, array: Any, told: str) -> None:
+    np.save(tmp_path / "only.npy", array)
+    status, out, _ = command("--file", str(tmp_path / "only.npy"))
+    assert status == 0
+    assert told in out
+
+
+def test_lists_of_classes_and_half_precision_are_read_off_files(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"labels": [[1, 4], [], [2]], "logits": list(LOGITS[:3])}), tmp_path / "lists.parquet")
+    assert json.loads(command("--file", str(tmp_path / "lists.parquet"), "--json")[1])["answer"] == "multi-label"
+    torch_save_file({"logits": torch.from_numpy(LOGITS).bfloat16()}, tmp_path / "half.safetensors")
+    assert "Half precision" in command("--file", str(tmp_path / "half.safetensors"))[1]
+
+
+def npy_that_claims(path: Path, shape: str) -> None:
+    header = f"{{'descr': '<i8', 'fortran_order': False, 'shape': {shape}}}".ljust(117) + "\n"
+    path.write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + bytes(64))
+
+
 def bad_files(folder: Path) -> dict[str, str]:
     np.savez(folder / "other.npz", x=INDEX)
     np.savez(folder / "whole.npz", labels=INDEX, logits=LOGITS)
     np.savez(folder / "apart.npz", labels=INDEX[:5], logits=LOGITS)
     np.savez(folder / "objects.npz", labels=np.array([{}], object))
-    np.save(folder / "single.npy", INDEX)
+    np.savez(folder / "scalar.npz", labels=np.int64(3))
+    np.save(folder / "scalar.npy", np.float32(3))
+    np.savez(folder / "rowless.npz", labels=INDEX[:0])
+    npy_that_claims(folder / "long.npy", f"({10**15},)")
+    npy_that_claims(folder / "endless.npy", f"({10**25},)")
+    for kind in (".parquet", ".safetensors", ".npy"):
+        (folder / f"text{kind}").write_text("not what its name says")
+    pq.write_table(pa.table({"labels": ["cat"]}), folder / "words.parquet")
     (folder / "text.npz").write_text("not an archive")
     (folder / "empty.npz").write_bytes(b"")
     (folder / "cut.npz").write_bytes((folder / "whole.npz").read_bytes()[:300])
     return {
-        "other.npz": "arrays x",
-        "apart.npz": "labels: expected the shape of the logits",
-        "objects.npz": "cannot read",
-        "single.npy": "a single array",
-        "text.npz": "cannot read",
-        "empty.npz": "cannot read",
-        "cut.npz": "cannot read",
+        "other.npz": "an array called logits or labels, got arrays called 'x'",
+        "apart.npz": "labels for the 40 rows of",
+        "objects.npz": "Python objects, which only unpickling would read",
+        "scalar.npz": "a single number",
+        "scalar.npy": "a single number",
+        "rowless.npz": "at least one row",
+        "long.npy": "64: it is truncated",
+        "endless.npy": "64: it is truncated",
+        "text.npz": "no archive or half of one",
+        "text.npy": "an .npy header",
+        "text.parquet": "expected a Parquet file",
+        "text.safetensors": "expected a safetensors file",
+        "words.parquet": "got string",
+        "empty.npz": "an empty file",
+        "cut.npz": "no archive or half of one",
         "missing.npz": "No such file",
-        ".": "Is a directory",
+        "missing.txt": "the extension '.txt'",
+        ".": "a folder",
     }
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import zipfile
-import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +19,9 @@ from ..advisor.choose import Choice, decided
 from ..advisor.choose.deduce import Deduced, deduce
 from ..advisor.choose.facts import DTYPES, FRAMEWORKS, KNOWLEDGE, TASKS, Facts, facts_of, in_words
 from ..advisor.choose.tree import assume
-from ..errors import message, value_error
+from ..advisor.files import EXTENSIONS, read_arrays
+from ..errors import value_error
+from ..labels import Positives
 
 # What labels are called on the command line, and the facts that this says.
 LABELS: dict[str, dict[str, bool]] = {
@@ -67,7 +67,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add(parser, "dtype", f"of the logits: {', '.join(DTYPES)} (default: float32)", metavar="DTYPE")
     _add(parser, "framework", f"whose call is shown next to xent's: {', '.join(FRAMEWORKS)}", metavar="NAME")
     parser.add_argument(
-        "--file", type=Path, metavar="FILE", help="sample arrays: an .npz file with labels, logits or both"
+        "--file",
+        type=Path,
+        metavar="FILE",
+        help=f"sample arrays called labels, logits or both: {', '.join(EXTENSIONS)}",
     )
     parser.add_argument("--json", action="store_true", help="print the answer as JSON")
 
@@ -86,8 +89,8 @@ def run(namespace: argparse.Namespace) -> int:
     except EOFError:
         print("xent choose: the questions ended before the answer", file=sys.stderr)
         return 2
-    except (OSError, TypeError, ValueError) as error:
-        print(f"xent choose: {' '.join(str(error).split())}", file=sys.stderr)
+    except (OSError, TypeError, ValueError, IndexError, MemoryError) as error:
+        print(f"xent choose: {' '.join(str(error).split()) or 'not enough memory'}", file=sys.stderr)
         return 2
     if namespace.json:
         print(choice.to_json())
@@ -125,13 +128,12 @@ def _choice(namespace: argparse.Namespace) -> Choice:
     """The choice that the options ask for.
 
     Raises:
-        ValueError: no facts and nobody to ask, or facts and arrays that do not fit.
-        OSError: a file that cannot be read.
+        ValueError: no facts and nobody to ask, facts and arrays that do not fit, or a file that cannot be used.
     """
     named = {name: getattr(namespace, name, None) for name in KNOWLEDGE}
     given = facts_of(**{**named, **LABELS.get(namespace.labels, {})})
     if namespace.file is not None:
-        return decided(given, deduce(*_arrays(namespace.file)))
+        return decided(given, _told_by(namespace.file))
     if given.decides():
         return decided(given, Deduced({}, ()))
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
@@ -169,24 +171,18 @@ def ask(name: str, facts: Facts, console: Console) -> Any:
             return value
 
 
-def _arrays(path: Path) -> tuple[Any, Any]:
-    """Labels and logits from a file; None for one that is not in it.
+def _told_by(path: Path) -> Deduced:
+    """The facts that the arrays of a file tell.
 
     Raises:
-        ValueError: no .npz file, or one without either.
+        ValueError: a file that cannot be used, or arrays that do not belong together.
     """
-    try:
-        with path.open("rb") as file:
-            arrays = np.load(file, allow_pickle=False)
-            problem = "a single array"
-            if isinstance(arrays, np.lib.npyio.NpzFile):
-                found = [arrays.get(name) for name in ("labels", "logits")]
-                if any(array is not None for array in found):
-                    return found[0], found[1]
-                problem = f"arrays {', '.join(arrays.files)}" if arrays.files else "no arrays"
-    except OSError as error:
-        problem = error.strerror or str(error)
-    except (EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        problem = f"a file that NumPy cannot read ({error})"
-    remedy = "Write it with numpy.savez(file, labels=labels, logits=logits)."
-    raise ValueError(message("--file", "an .npz file with labels or logits", f"{path}: {problem}", remedy))
+    arrays = read_arrays(path, required=())
+    stored, logits = arrays.get("labels"), arrays.get("logits")
+    labels: Any = None if stored is None else np.asarray(stored)
+    if stored is not None and stored.padded:
+        labels = Positives(labels)
+    told = deduce(labels, None if logits is None else np.asarray(logits))
+    if logits is not None and logits.stored_dtype in DTYPES:
+        told.facts["dtype"] = logits.stored_dtype  # bfloat16 is read as float32
+    return told

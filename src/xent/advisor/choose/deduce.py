@@ -60,8 +60,9 @@ def _numbers(argument: str, array: Any) -> Numbers:
     values = np.asarray(values)
     if values.dtype.kind not in "biuf" and values.dtype.name not in DTYPES:
         raise type_error(argument, "an array of numbers", f"dtype {values.dtype}", "Number the classes from 0.")
-    if not values.size:
-        raise value_error(argument, "at least one row", f"shape {values.shape}", "Pass a batch as the model sees it.")
+    if not values.size or not values.ndim:
+        got = f"shape {values.shape}" if values.ndim else "a single number"
+        raise value_error(argument, "at least one row", got, "Pass a batch as the model sees it.")
     return values
 
 

@@ -1,4 +1,4 @@
-"""Arrays in files, larger than memory if need be: what `xent check` and `xent report` read.
+"""Arrays in files, larger than memory if need be: what `xent check`, `xent choose` and `xent report` read.
 
 | file | what is mapped, what is read |
 |---|---|
@@ -14,7 +14,7 @@ Opening a file reads its headers only. Nothing is ever unpickled.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from importlib import import_module
 from pathlib import Path
 
@@ -38,7 +38,9 @@ EXTENSIONS = tuple(_KINDS)
 
 
 def read_arrays(
-    path: str | os.PathLike[str], sources: Mapping[str, str | None] | None = None
+    path: str | os.PathLike[str],
+    sources: Mapping[str, str | None] | None = None,
+    required: Collection[str] = REQUIRED,
 ) -> dict[str, StoredArray]:
     """The arrays of a file by their roles: logits and labels, and the weights that are there.
 
@@ -47,10 +49,11 @@ def read_arrays(
         sources: for a role ("logits", "labels", "sample_weight", "class_weight", "pos_weight") the name of its array
             in the file (in Parquet also a pattern such as "score_*" for one column a class), or another file, of which
             it is the array of the role's name or the only one. By default the name of the role. The one array of an
-            .npy file is the logits.
+            .npy file is the logits; where these are not required and it holds no floats, it is the labels.
+        required: the roles without which the file is refused; without any of them one of logits and labels is.
 
     Returns:
-        Logits and labels, and those weights that are named or there under the name of their role.
+        The arrays of the roles that are required, and of those that are named or there under the name of their role.
 
     Raises:
         FileError: a file that is missing, broken, or of an unknown kind; an array that is missing or holds no numbers;
@@ -70,11 +73,13 @@ def read_arrays(
     found = {}
     for role in (*REQUIRED, *OPTIONAL):
         source = sources.get(role)
-        array = _array(file, role, source)
+        array = _array(file, role, source, "logits" in required)
         if array is not None:
             found[role] = array
-        elif source is not None or role in REQUIRED:
+        elif source is not None or role in required:
             raise _missing(file, role, source)
+    if found.keys().isdisjoint(REQUIRED):
+        raise FileError(file.path, "an array called logits or labels", _contents(file), "Save them under these names.")
     _check_rows(found)
     return found
 
@@ -98,13 +103,16 @@ def _open(path: str | os.PathLike[str]) -> ArrayFile:
         raise FileError(path, "a file that can be read", reason, "Check its name and its permissions.") from error
 
 
-def _array(file: ArrayFile, role: str, source: str | None) -> StoredArray | None:
+def _array(file: ArrayFile, role: str, source: str | None, needs_logits: bool) -> StoredArray | None:
     """The array of a role, None where the file has none."""
     name = role if source is None else source
     if name in file:
         return file.array(name)
     if source is None:
-        return file.array("") if role == "logits" and file.names == ("",) else None
+        if role not in REQUIRED or file.names != ("",):
+            return None
+        only = file.array("")
+        return only if role == ("logits" if needs_logits or only.dtype.kind == "f" else "labels") else None
     if Path(source).suffix.lower() not in _KINDS and not Path(source).exists():
         return None
     other = _open(source)
@@ -120,23 +128,26 @@ def _missing(file: ArrayFile, role: str, source: str | None) -> FileError:
     if file.names == ("",):
         wanted = f"{role}" if source is None else f"{role} in the file {source!r}"
         return FileError(file.path, wanted, "the logits alone", f"Name their file: {option} {role}.npy.")
+    return FileError(file.path, wanted, _contents(file), f"Name one of them, or another file, with {option}.")
+
+
+def _contents(file: ArrayFile) -> str:
     shown = ", ".join(map(repr, file.names[:20])) + (", …" if len(file.names) > 20 else "")
-    got = f"arrays called {shown}" if file.names else "no arrays at all"
-    return FileError(file.path, wanted, got, f"Name one of them, or another file, with {option}.")
+    return f"arrays called {shown}" if file.names else "no arrays at all"
 
 
 def _check_rows(arrays: Mapping[str, StoredArray]) -> None:
-    logits = arrays["logits"]
-    if logits.dtype.kind != "f":
-        remedy = "Save the model's unnormalised scores; name them with --logits."
-        raise FileError(logits.where, "floats as logits", logits.stored_dtype, remedy)
-    if len(logits) == 0:
-        raise FileError(logits.where, "at least one row", f"shape {logits.shape}", "Save the rows to look at.")
+    rows = arrays["logits" if "logits" in arrays else "labels"]
+    if "logits" in arrays and rows.dtype.kind != "f":
+        remedy = "Save the model's unnormalised scores under the name logits, or name them with --logits."
+        raise FileError(rows.where, "floats as logits", rows.stored_dtype, remedy)
+    if len(rows) == 0:
+        raise FileError(rows.where, "at least one row", f"shape {rows.shape}", "Save the rows to look at.")
     for role in PER_ROW:
-        if role in arrays and len(arrays[role]) != len(logits):
+        if role in arrays and len(arrays[role]) != len(rows):
             raise FileError(
                 arrays[role].where,
-                f"{role} for the {len(logits):,} rows of {logits.where}",
+                f"{role} for the {len(rows):,} rows of {rows.where}",
                 f"{len(arrays[role]):,} rows",
                 "Save them from one run, in the same order.",
             )
