@@ -675,6 +675,14 @@ def test_bad_files_are_one_line_and_status_2(tmp_path: Path) -> None:
         assert err.startswith("xent choose: ")
 
 
+def test_an_array_beyond_memory_is_one_line_and_status_2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_large(*_: Any, **__: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("xent.cli.choose.read_arrays", too_large)
+    assert command("--file", str(tmp_path / "any.npz")) == (2, "", "xent choose: not enough memory\n")
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -684,6 +692,7 @@ def test_bad_files_are_one_line_and_status_2(tmp_path: Path) -> None:
         (["--classes", "many"], "argument --classes: expected a whole number"),
         (["--labels", "signed", "--classes", "5"], "classes: expected 1 or 2 for labels of -1 and 1"),
         (["--memory", "8 apples"], "argument --memory: expected a number of bytes"),
+        (["--memory", "2XB"], "got '2XB'. Say how much is free. See xent choose --help.\n"),
         (["--imbalance", "nan"], "argument --imbalance: expected a number of at least 1"),
         (["--task", "chess"], "argument --task: expected one of classification"),
         (["--labels", "hard"], "argument --labels: invalid choice: 'hard'"),

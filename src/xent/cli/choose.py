@@ -119,7 +119,8 @@ def _reader(name: str) -> Callable[[str], Any]:
         try:
             return KNOWLEDGE[name].read(name, text)
         except (TypeError, ValueError) as error:
-            raise argparse.ArgumentTypeError(str(error).partition(": ")[2]) from None
+            # the parser ends the sentence
+            raise argparse.ArgumentTypeError(str(error).partition(": ")[2].removesuffix(".")) from None
 
     return read
 
