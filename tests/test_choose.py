@@ -461,12 +461,12 @@ def test_half_precision_is_read_off_the_array() -> None:
         (
             {"task": "language-model", "probabilities": True},
             ValueError,
-            "probabilities: expected no for task='language-model', .*, got yes",
+            "probabilities: expected no for any task but 'classification', .*, got yes with task='language-model'",
         ),
         (
             {"task": "language-model", "exclusive": False},
             ValueError,
-            "exclusive: expected yes for task='language-model', .*, got no",
+            "exclusive: expected yes for task='language-model', .*, got no with",
         ),
         (
             {"task": "distillation", "signed": True},

@@ -23,9 +23,9 @@ _EITHER = "Drop one of the two"
 # Of facts that were given: arrays may be too few to tell.
 _GIVEN = (
     Contradiction(
-        lambda facts: facts.task == "language-model" and bool(facts.probabilities),
+        lambda facts: bool(facts.probabilities) and facts.task not in (None, "classification"),
         "probabilities",
-        "no for task='language-model', whose losses take scores",
+        "no for any task but 'classification', whose losses alone take them",
         f"{_EITHER}: pass the scores before softmax, or say task='classification'.",
     ),
     Contradiction(
@@ -76,6 +76,5 @@ def refuse_contradictions(given: Facts, found: Facts) -> None:
 def _named(argument: str, facts: Facts) -> str:
     value = getattr(facts, argument)
     if isinstance(value, bool):
-        other = f" with task={facts.task!r}" if argument == "signed" else ""
-        return ("yes" if value else "no") + other
+        return f"{'yes' if value else 'no'} with task={facts.task!r}"
     return str(value)
