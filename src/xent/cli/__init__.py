@@ -57,7 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command that `argv` names (by default, the arguments of this process).
 
     Returns:
-        The exit status: 0 done, 1 the command failed, 2 the arguments or the installation do not fit, 130 interrupted.
+        The exit status: 0 done, 1 the command failed, 2 the arguments or the installation do not fit or the
+        output cannot be written, 130 interrupted.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 EPILOG = (
     "Folders are searched for .py, .pyw and .ipynb files, without hidden folders, virtual environments, site-packages, "
     "node_modules and __pycache__; name a folder to have it searched all the same. A line with the comment '# noqa' or "
-    "'# noqa: L03' is left alone. Exit status: 0 nothing found, 1 something found, 2 something could not be read."
+    "'# noqa: L03' is left alone. Exit status: 0 nothing found, 1 something found, 2 something could not be read or "
+    "written."
 )
 
 
