@@ -98,8 +98,7 @@ def linted(paths: list[Path]) -> dict[str, Any]:
     took = 1e3 * (time.perf_counter() - start)
     if done.returncode not in (0, 1, 2) or "Traceback" in done.stderr:
         raise RuntimeError(done.stderr)
-    files = sum(1 for path in paths for _ in path.rglob("*.py"))
-    return {"case": f"lint, {files} files", "advisor": took}
+    return {"case": f"lint, {' and '.join(path.name for path in paths)}", "advisor": took}
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -26,6 +26,7 @@ LIBRARIES = ("torch", "tensorflow", "keras", "optax", "jax")
 BLOCK_BYTES = 64 << 20  # how much is looked at in one go
 EXACT = {"float32": 1e-3, "float16": 5e-3, "bfloat16": 3e-2}
 MASK = -9e3  # below this lies what a mask has written (-1e4, -1e9), not what a layer has computed
+PIECE_NUMBERS = 1 << 18
 SAMPLE_ROWS, SAMPLE_NUMBERS = 2048, 1 << 20
 
 
@@ -270,9 +271,11 @@ class Case:
         masses, sums = [np.zeros(0)], np.zeros(self.classes)
         for block in self.blocks():
             part = self._rows_of(self.labels[block])
-            part = np.where(self._skipped(part), 0, part)
-            masses.append(part.sum(1, dtype=np.float64))
-            sums += part.sum(0, dtype=np.float64)
+            if self.options.ignore_index is not None:
+                part = np.where(self._skipped(part), 0, part)
+            for piece in _pieces(part):
+                masses.append(_row_sums(piece))
+                sums += _row_sums(piece.T)
         return np.concatenate(masses), sums
 
     # the pass over the logits
@@ -335,9 +338,10 @@ class Case:
                 part = self._rows_of(self.logits[block])
                 if self.kind == "dense" and self.options.ignore_index is not None:
                     part = np.where(self._skipped(self._rows_of(self.labels[block])), 0, part)
-                if not np.isfinite(part.sum(dtype=np.float64)):
-                    found.append(first + np.flatnonzero(~np.isfinite(part).all(1)))
-                first += len(part)
+                for piece in _pieces(part):
+                    odd = np.flatnonzero(~np.isfinite(_row_sums(piece)))  # of finite numbers, too, if they overflow
+                    found.append(first + odd[~np.isfinite(piece[odd]).all(1)])
+                    first += len(piece)
         return self._sample(np.concatenate(found)[: self._sample_size])
 
     def _labels_of(self, block: slice, part: NDArray[Any]) -> Any:
@@ -419,3 +423,18 @@ class Case:
             part = self._rows_of(array[int(line) : int(line) + 1])
             out[wanted] = part[rows[wanted] - line * per_line]
         return out
+
+
+def _pieces(rows: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """Some rows at a time, few enough to stay in the cache while they are read twice."""
+    step = max(1, PIECE_NUMBERS // max(rows.shape[1], 1))
+    for first in range(0, len(rows), step):
+        yield rows[first : first + step]
+
+
+def _row_sums(rows: NDArray[Any]) -> NDArray[np.float64]:
+    """The sum of each row; of floats by a matrix product, which is several times faster."""
+    if rows.dtype.kind != "f":
+        return np.asarray(rows.sum(1, dtype=np.float64))
+    with np.errstate(invalid="ignore", over="ignore"):
+        return np.asarray(rows @ np.ones(rows.shape[1], rows.dtype), np.float64)
