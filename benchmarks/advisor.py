@@ -73,6 +73,7 @@ def watched(batch: int, width: int, classes: int, steps: int) -> dict[str, Any]:
     model = torch.nn.Sequential(torch.nn.Linear(width, width), torch.nn.ReLU(), torch.nn.Linear(width, classes))
     optimizer = torch.optim.SGD(model.parameters(), 1e-3)
     x, labels = torch.randn(batch, width), torch.randint(0, classes, (batch,))
+    xent.watch()(model(x), labels)  # imports what a look needs
     watch = xent.watch(every=EVERY)
     times, spent = [], 0.0
     for _ in range(steps):

@@ -30,6 +30,8 @@ class Lines:
         self.shape: tuple[int, ...] = tuple(array.shape)
         self.dtype: str = self._xp.dtype_name(array) if self._xp is not None else str(array.dtype)
         self.trainable = bool(getattr(array, "requires_grad", False))
+        if self._xp is not None and self.dtype not in _HALF and self._xp.is_readable(self._array):
+            self._array = np.asarray(self._xp.numpy_of(self._array))  # the same memory
 
     @property
     def in_memory(self) -> bool:
