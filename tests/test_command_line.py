@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+
+from xent.cli import main
 
 FULL = Path("/dev/full")  # a device on which every write fails
 CODE = "import sys; from xent.cli import main; sys.exit(main(sys.argv[1:]))"
@@ -52,3 +55,17 @@ def test_output_that_nobody_reads(arguments: tuple[str, ...]) -> None:
         errors = process.stderr.read()
     assert errors == ""
     assert process.returncode == 1
+
+
+@pytest.mark.parametrize("command", ["check", "report", "choose"])
+def test_a_lack_of_memory_is_said(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = import_module(f"xent.cli.{command}")
+
+    def lacking(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(module, "read_arrays", lacking)
+    assert main([command, *(["--file"] if command == "choose" else []), "logits.npz"]) == 2
+    assert capsys.readouterr().err == f"xent {command}: not enough memory\n"

@@ -19,6 +19,7 @@ from ..advisor.check.case import LIBRARIES, LOSSES
 from ..advisor.files import EXTENSIONS, read_arrays
 from ..advisor.findings import Report
 from ..labels import Positives
+from .refusal import refuse
 
 STYLES = {"error": "bold red", "warning": "bold yellow", "info": "bold cyan"}
 
@@ -64,8 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
         with _progress() as told:
             report = check(arrays["logits"], labels, progress=told, **weights, **given)
     except (ValueError, TypeError, IndexError, MemoryError) as error:
-        print(f"xent check: {error or 'not enough memory'}", file=sys.stderr)
-        return 2
+        return refuse("check", error)
     if arguments.json:
         print(report.to_json())
     else:

@@ -22,6 +22,7 @@ from ..advisor.choose.tree import assume
 from ..advisor.files import EXTENSIONS, read_arrays
 from ..errors import value_error
 from ..labels import Positives
+from .refusal import refuse
 
 # What labels are called on the command line, and the facts that this says.
 LABELS: dict[str, dict[str, bool]] = {
@@ -87,11 +88,9 @@ def run(namespace: argparse.Namespace) -> int:
     try:
         choice = _choice(namespace)
     except EOFError:
-        print("xent choose: the questions ended before the answer", file=sys.stderr)
-        return 2
+        return refuse("choose", "the questions ended before the answer")
     except (OSError, TypeError, ValueError, IndexError, MemoryError) as error:
-        print(f"xent choose: {' '.join(str(error).split()) or 'not enough memory'}", file=sys.stderr)
-        return 2
+        return refuse("choose", error)
     if namespace.json:
         print(choice.to_json())
     else:

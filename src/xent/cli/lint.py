@@ -9,6 +9,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from .refusal import refuse
+
 EPILOG = (
     "Folders are searched for .py, .pyw and .ipynb files, without hidden folders, virtual environments, site-packages, "
     "node_modules and __pycache__; name a folder to have it searched all the same. A line with the comment '# noqa' or "
@@ -66,11 +68,11 @@ def _lint(namespace: argparse.Namespace) -> int:
     from ..advisor.lint.parallel import lint_files
 
     if not namespace.paths:
-        return _bad_input("expected a file or a folder, got none. Run: xent lint PATH")
+        return refuse("lint", "expected a file or a folder, got none. Run: xent lint PATH")
     for path in namespace.paths:
         if not os.path.isfile(path) and not os.path.isdir(path):
             problem = "is neither a file nor a folder" if os.path.exists(path) else "does not exist"
-            return _bad_input(f"{path} {problem}. Name a Python file, a notebook or a folder.")
+            return refuse("lint", f"{path} {problem}. Name a Python file, a notebook or a folder.")
     errors: list[str] = []
     paths = files_below(namespace.paths, namespace.exclude, errors)
     numbers = (namespace.select or _all_numbers()) - namespace.ignore
@@ -113,11 +115,6 @@ def _progress(files: int) -> Iterator[Callable[[], None]]:
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("Linting", total=files)
         yield lambda: progress.advance(task)
-
-
-def _bad_input(message: str) -> int:
-    print(f"xent lint: {message}", file=sys.stderr)
-    return 2
 
 
 def _all_numbers() -> frozenset[str]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from pathlib import Path
 
 from ..advisor.files import EXTENSIONS, FileError, StoredArray, read_arrays
+from .refusal import refuse
 
 OUT = Path("report.html")
 
@@ -47,8 +47,7 @@ def run(namespace: argparse.Namespace) -> int:
         page = _page(namespace, arrays, names)
         _write(namespace.out, page)
     except (IndexError, MemoryError, TypeError, ValueError) as error:
-        print(f"xent report: {error or 'not enough memory'}", file=sys.stderr)
-        return 2
+        return refuse("report", error)
     print(f"Wrote {namespace.out} ({len(page.encode()) / 1024:,.0f} KiB).")
     return 0
 

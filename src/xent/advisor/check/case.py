@@ -313,10 +313,9 @@ class Case:
     def _losses(self, label_smoothing: float) -> NDArray[np.float64]:
         found = [np.zeros(0)]
         for block in self._told(self.blocks()):
-            part = self.logits[block]
             loss = api.softmax_cross_entropy(
-                part,
-                self._labels_of(block, part),
+                self.logits[block],
+                self._labels_of(block),
                 axis=self.axis,
                 reduction="none",
                 validate=False,
@@ -344,11 +343,15 @@ class Case:
                     first += len(piece)
         return self._sample(np.concatenate(found)[: self._sample_size])
 
-    def _labels_of(self, block: slice, part: NDArray[Any]) -> Any:
-        """The labels of a block; class 0 in place of those that are no class."""
+    @cached_property
+    def _clean_index(self) -> NDArray[np.int64]:
+        """Class indices in the batch's shape; 0 in place of those that do not count."""
+        return np.where(self.kept, self.index, 0).reshape(self.batch)
+
+    def _labels_of(self, block: slice) -> Any:
+        """The labels of a block, as the loss takes them."""
         if self.kind == "index":
-            clean = np.where(self.kept, self.index, 0).reshape(self.batch)
-            return clean[block] if self.batch else clean[()]
+            return self._clean_index[block] if self.batch else self._clean_index[()]
         if self.kind == "topk":
             return TopK(*(Lines("labels", a)[block] for a in (self.labels.indices, self.labels.values)))
         labels = self.labels[block]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...findings import Finding
+from ...findings import SEVERITIES, Finding
 from ..case import Case
 from .table import RULES, Rule
 
@@ -29,5 +29,4 @@ def findings(case: Case) -> list[Finding]:
             if any(finding.severity == "error" for finding in found):
                 break  # nothing can be computed
             case.refuse_others()
-    order = ("error", "warning", "info")
-    return sorted(found, key=lambda finding: (order.index(finding.severity), finding.rule))
+    return sorted(found, key=lambda finding: (SEVERITIES.index(finding.severity), finding.rule))
