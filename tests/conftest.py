@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 
 import pytest
 
 # Triton, which builds of PyTorch for GPUs bring, and TensorFlow each carry an LLVM, and crash in one process. No test
-# needs Triton here; torch.compile generates C++.
-sys.modules.setdefault("triton", None)  # type: ignore[arg-type]
+# but those of tests/triton needs Triton, and they run in a process of their own; torch.compile generates C++.
+if os.environ.get("TRITON_INTERPRET") != "1":
+    sys.modules.setdefault("triton", None)  # type: ignore[arg-type]
 
-# ruff: noqa: E402
 
 import xent
 from xent import _native

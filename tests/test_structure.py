@@ -298,6 +298,8 @@ def test_every_module_says_what_it_is() -> None:
 def test_examples_in_docstrings(name: str) -> None:
     if name.endswith("__main__"):
         pytest.fail("importing this module would run it: keep the entry point in xent.cli")
+    if ".kernels.triton." in name or ".device_" in name:
+        pytest.skip("what imports Triton is tested in a process of its own")
     module = importlib.import_module(name)
     result = doctest.testmod(module)
     assert result.failed == 0

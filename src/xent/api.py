@@ -9,7 +9,7 @@ from typing import Any
 from . import _native
 from .errors import type_error, value_error
 from .formulas import RowFunction, focal, poly
-from .frontends import frontend_for
+from .frontends import frontend_for, looks_at
 from .labels import TopK, refuse
 from .options import (
     axis_option,
@@ -39,7 +39,7 @@ def softmax_cross_entropy(
     reduction: str = "mean",
     normalizer: Any = None,
     return_stats: bool = False,
-    validate: bool = True,
+    validate: bool | None = None,
 ) -> Any:
     """Softmax cross-entropy from logits.
 
@@ -66,7 +66,8 @@ def softmax_cross_entropy(
             unsmoothed target (1 for an integer label without class weights); "sum"; or "none": one loss a row.
         normalizer: replaces the denominator of the mean, for gradient accumulation and global token counts.
         return_stats: also return `Stats(lse, entropy, argmax)` per row, from the same pass.
-        validate: False skips the check that labels lie in range; such rows then give NaN.
+        validate: False skips the check that labels lie in range; such rows then give NaN. None, the default, checks
+            them, but not on a GPU, which would be waited for.
 
     Returns:
         The loss in nats: float64 for float64 logits, else float32; a scalar, or the batch shape for "none". The mean of
@@ -98,7 +99,7 @@ def softmax_cross_entropy(
         sample_weight=sample_weight,
         normalizer=normalizer,
         return_stats=return_stats,
-        validate=validate,
+        validate=looks_at(logits, validate),
     )
 
 
@@ -119,7 +120,7 @@ def linear_softmax_cross_entropy(
     reduction: str = "mean",
     normalizer: Any = None,
     return_stats: bool = False,
-    validate: bool = True,
+    validate: bool | None = None,
 ) -> Any:
     """Softmax cross-entropy of the logits `inputs·weightᵀ + bias`, which are never stored.
 
@@ -166,7 +167,7 @@ def linear_softmax_cross_entropy(
         sample_weight=sample_weight,
         normalizer=normalizer,
         return_stats=return_stats,
-        validate=validate,
+        validate=looks_at(inputs, validate),
     )
 
 
@@ -184,7 +185,7 @@ def linear_sigmoid_cross_entropy(
     ignore_index: float | None = None,
     reduction: str = "mean",
     normalizer: Any = None,
-    validate: bool = True,
+    validate: bool | None = None,
 ) -> Any:
     """Sigmoid cross-entropy of the logits `inputs·weightᵀ + bias`, which are never stored.
 
@@ -224,7 +225,7 @@ def linear_sigmoid_cross_entropy(
         class_weight=class_weight,
         sample_weight=sample_weight,
         normalizer=normalizer,
-        validate=validate,
+        validate=looks_at(inputs, validate),
     )
 
 
@@ -239,7 +240,7 @@ def selective_log_softmax(
     softcap: float | None = None,
     ignore_index: int | None = None,
     return_entropy: bool = False,
-    validate: bool = True,
+    validate: bool | None = None,
 ) -> Any:
     """Log-probabilities of chosen classes, without the logits: `log softmax(inputs·weightᵀ + bias)` at `ids`.
 
@@ -251,7 +252,8 @@ def selective_log_softmax(
         temperature, softcap: as in `softmax_cross_entropy`.
         ignore_index: an id whose rows are not read; their log-probability is 0.
         return_entropy: also return the entropy of each row's distribution, in nats.
-        validate: False skips the check that ids lie in range; such rows then give NaN.
+        validate: False skips the check that ids lie in range; such rows then give NaN. None: as in
+            `softmax_cross_entropy`.
 
     Returns:
         Log-probabilities in nats of the shape of `ids`, or a pair with the entropies. Both are differentiable where the
@@ -287,7 +289,7 @@ def selective_log_softmax(
         softcap=softcap,
         reduction="none",
         return_stats=return_entropy,
-        validate=validate,
+        validate=looks_at(inputs, validate),
     )
     return (-out[0], out[1].entropy) if return_entropy else -out
 
@@ -305,7 +307,7 @@ def row_loss(
     softcap: float | None = None,
     reduction: str = "mean",
     normalizer: Any = None,
-    validate: bool = True,
+    validate: bool | None = None,
 ) -> Any:
     """A loss of your own: a function of the softmax probability of each row's label.
 
@@ -342,7 +344,7 @@ def row_loss(
         sample_weight=sample_weight,
         normalizer=normalizer,
         return_stats=False,
-        validate=validate,
+        validate=looks_at(logits, validate),
         function=function,
     )
 
@@ -360,7 +362,7 @@ def focal_cross_entropy(
     softcap: float | None = None,
     reduction: str = "mean",
     normalizer: Any = None,
-    validate: bool = True,
+    validate: bool | None = None,
 ) -> Any:
     """Focal loss over exclusive classes: rows that are right already count for little.
 
@@ -400,7 +402,7 @@ def focal_cross_entropy(
         softcap=softcap,
         reduction=reduction,
         normalizer=normalizer,
-        validate=validate,
+        validate=looks_at(logits, validate),
     )
 
 
@@ -417,7 +419,7 @@ def poly_cross_entropy(
     softcap: float | None = None,
     reduction: str = "mean",
     normalizer: Any = None,
-    validate: bool = True,
+    validate: bool | None = None,
 ) -> Any:
     """Poly-1 loss: cross-entropy plus ε times the probability of being wrong.
 
@@ -457,7 +459,7 @@ def poly_cross_entropy(
         softcap=softcap,
         reduction=reduction,
         normalizer=normalizer,
-        validate=validate,
+        validate=looks_at(logits, validate),
     )
 
 
@@ -472,7 +474,7 @@ def cross_entropy_from_probs(
     clamp: float | None = None,
     reduction: str = "mean",
     normalizer: Any = None,
-    validate: bool = True,
+    validate: bool | None = None,
 ) -> Any:
     """Cross-entropy of probabilities, for models whose logits cannot be had: `-Σ_k v_k·t_k·log max(p_k, clamp)`.
 
@@ -509,7 +511,7 @@ def cross_entropy_from_probs(
         sample_weight=sample_weight,
         clamp=clamp,
         normalizer=normalizer,
-        validate=validate,
+        validate=looks_at(probs, validate),
     )
 
 
@@ -524,7 +526,7 @@ def binary_cross_entropy_from_probs(
     clamp: float | None = None,
     reduction: str = "mean",
     normalizer: Any = None,
-    validate: bool = True,
+    validate: bool | None = None,
 ) -> Any:
     """Binary cross-entropy of probabilities, element by element.
 
@@ -561,7 +563,7 @@ def binary_cross_entropy_from_probs(
         sample_weight=sample_weight,
         clamp=clamp,
         normalizer=normalizer,
-        validate=validate,
+        validate=looks_at(probs, validate),
     )
 
 
@@ -576,7 +578,7 @@ def kl_divergence(
     clamp: float | None = None,
     reduction: str = "mean",
     normalizer: Any = None,
-    validate: bool = True,
+    validate: bool | None = None,
 ) -> Any:
     """The divergence KL(t ‖ q) of predicted distributions q from target distributions t: `Σ_k t_k·(log t_k - log q_k)`.
 
@@ -611,7 +613,7 @@ def kl_divergence(
         sample_weight=sample_weight,
         clamp=clamp,
         normalizer=normalizer,
-        validate=validate,
+        validate=looks_at(predictions, validate),
     )
 
 
@@ -695,7 +697,7 @@ def sigmoid_cross_entropy(
     ignore_index: float | None = None,
     reduction: str = "mean",
     normalizer: Any = None,
-    validate: bool = True,
+    validate: bool | None = None,
 ) -> Any:
     """Sigmoid (binary, multi-label) cross-entropy from logits.
 
@@ -746,7 +748,7 @@ def sigmoid_cross_entropy(
         class_weight=class_weight,
         sample_weight=sample_weight,
         normalizer=normalizer,
-        validate=validate,
+        validate=looks_at(logits, validate),
     )
 
 
@@ -763,7 +765,7 @@ def sigmoid_focal_cross_entropy(
     ignore_index: float | None = None,
     reduction: str = "mean",
     normalizer: Any = None,
-    validate: bool = True,
+    validate: bool | None = None,
 ) -> Any:
     """Focal loss for binary and multi-label problems: well-classified elements count for little.
 
@@ -815,7 +817,7 @@ def sigmoid_focal_cross_entropy(
         class_weight=class_weight,
         sample_weight=sample_weight,
         normalizer=normalizer,
-        validate=validate,
+        validate=looks_at(logits, validate),
     )
 
 
@@ -833,7 +835,7 @@ def asymmetric_sigmoid_cross_entropy(
     ignore_index: float | None = None,
     reduction: str = "mean",
     normalizer: Any = None,
-    validate: bool = True,
+    validate: bool | None = None,
 ) -> Any:
     """Asymmetric loss for multi-label problems in which negatives are many: easy negatives count for nothing.
 
@@ -876,7 +878,7 @@ def asymmetric_sigmoid_cross_entropy(
         class_weight=class_weight,
         sample_weight=sample_weight,
         normalizer=normalizer,
-        validate=validate,
+        validate=looks_at(logits, validate),
     )
 
 
@@ -887,7 +889,7 @@ def logistic_loss(
     sample_weight: Any = None,
     reduction: str = "mean",
     normalizer: Any = None,
-    validate: bool = True,
+    validate: bool | None = None,
 ) -> Any:
     """The logistic loss of scores s and labels y in {-1, 1}: `log(1 + e^(-y·s))`.
 
@@ -919,7 +921,7 @@ def logistic_loss(
         names=("scores", "signs"),
         sample_weight=sample_weight,
         normalizer=normalizer,
-        validate=validate,
+        validate=looks_at(scores, validate),
     )
 
 

@@ -11,28 +11,30 @@ from .errors import value_error
 class Plan(NamedTuple):
     """How a loss is computed."""
 
-    kernel: Literal["native", "operator", "reference"]
+    kernel: Literal["native", "triton", "operator", "reference"]
     gradient_in_forward: bool  # one pass over the logits makes loss and gradient
     reason: str
 
 
 @remember
 def loss_plan(
-    plain_memory: bool, wants: frozenset[str], scalar: bool, traced: bool = False, operator: bool = True
+    memory: Literal["native", "triton"] | None,
+    wants: frozenset[str],
+    scalar: bool,
+    traced: bool = False,
+    operator: bool = True,
 ) -> Plan:
     """The plan of a loss.
 
     Args:
-        plain_memory: logits and soft targets are ordinary arrays in the memory of the CPU.
+        memory: the kernels that can read logits, labels and weights: ordinary arrays of the CPU, or of a GPU.
         wants: arguments that need a gradient.
         scalar: the loss is reduced, so that its upstream gradient is one number.
         traced: a graph is being recorded, which addresses cannot enter.
         operator: the kernel that would serve the call exists as an operator of such graphs.
     """
-    if not plain_memory:
-        return Plan(
-            "reference", False, "the arrays are not plain memory of the CPU (another device, a tracer, a wrapper)"
-        )
+    if memory is None:
+        return Plan("reference", False, "no kernel reads such arrays (another device, a tracer, a wrapper)")
     if wants - {"logits"}:
         return Plan("reference", False, f"gradients to {', '.join(sorted(wants - {'logits'}))} come from the reference")
     if traced and operator:
@@ -40,14 +42,10 @@ def loss_plan(
     if traced:
         return Plan("reference", False, "a graph is recorded, and the loss holds a function that no operator can take")
     if not wants:
-        return Plan(
-            "native", False, "no gradient is wanted: the logits are read once, nothing of their size is written"
-        )
+        return Plan(memory, False, "no gradient is wanted: the logits are read once, nothing of their size is written")
     if scalar:
-        return Plan(
-            "native", True, "a scalar loss: gradient and loss in one pass, scaled by the upstream gradient later"
-        )
-    return Plan("native", False, "one upstream gradient a row: the gradient is made when they are known")
+        return Plan(memory, True, "a scalar loss: gradient and loss in one pass, scaled by the upstream gradient later")
+    return Plan(memory, False, "one upstream gradient a row: the gradient is made when they are known")
 
 
 class Blocks(NamedTuple):

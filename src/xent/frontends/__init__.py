@@ -69,3 +69,8 @@ def _imported(name: str) -> ModuleType:
     from . import numpy
 
     return numpy
+
+
+def looks_at(array: Any, validate: bool | None) -> bool:
+    """Whether the values of arguments are to be checked: if it is not said, unless a GPU would be waited for."""
+    return not getattr(array, "is_cuda", False) if validate is None else bool(validate)

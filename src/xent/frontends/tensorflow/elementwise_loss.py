@@ -153,7 +153,7 @@ def elementwise_loss(
             numpy_of(logits), on_numpy(labels), options, names=names, validate=validate, **on_numpy(arguments)
         )
     # forward mode differentiates the reference's operations
-    plan = loss_plan(plain and not has_tangents(tensors), wants, options.reduction != "none")
+    plan = loss_plan("native" if plain and not has_tangents(tensors) else None, wants, options.reduction != "none")
     if call is None or plan.kernel == "reference":
         if call is not None and validate:
             call.run()  # for its check of the labels

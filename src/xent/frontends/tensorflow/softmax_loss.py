@@ -136,7 +136,7 @@ def softmax_cross_entropy(
     if plain:
         call = SoftmaxCall(numpy_of(logits), on_numpy(labels), options, validate=validate, **on_numpy(arguments))
     # forward mode differentiates the reference's operations
-    plan = loss_plan(plain and not has_tangents(tensors), wants, options.reduction != "none")
+    plan = loss_plan("native" if plain and not has_tangents(tensors) else None, wants, options.reduction != "none")
     if call is None or plan.kernel == "reference":
         loss, stats = _Reference(logits, labels, options, **arguments)(logits)
         return (loss, stats) if return_stats else loss

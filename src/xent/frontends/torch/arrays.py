@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from typing import Any
 
 import numpy as np
@@ -205,14 +206,28 @@ class _WideLines(torch.autograd.Function):
         return torch.index_select(tangent, 0, ctx.saved_tensors[1]).float()
 
 
+# With Triton's interpreter the CPU plays a GPU: its tensors go to Triton's kernels, and nothing reads them.
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+
+
 def is_plain(tensor: Tensor) -> bool:
     """Whether a tensor is ordinary memory of the CPU: no other device, subclass, tracer or sparse layout."""
-    return is_memory(tensor) and not _is_transformed() and (torch.compiler.is_compiling() or not _is_watched())
+    return is_memory(tensor) and is_unobserved()
+
+
+def is_unobserved() -> bool:
+    """Whether no transformation is at work and nothing records torch's operations, a compiler's graph apart."""
+    return not _is_transformed() and (torch.compiler.is_compiling() or not _is_watched())
 
 
 def is_memory(tensor: Any) -> bool:
     """What `is_plain` asks of the tensor itself; one that outlived its transformation has no memory."""
-    if not ((type(tensor) is Tensor or type(tensor) is torch.nn.Parameter) and tensor.is_cpu):
+    return is_ordinary(tensor) and tensor.is_cpu and not INTERPRETED
+
+
+def is_ordinary(tensor: Any) -> bool:
+    """Whether a tensor is nothing but strided numbers on some device."""
+    if not (type(tensor) is Tensor or type(tensor) is torch.nn.Parameter):
         return False
     if torch.compiler.is_compiling():
         return tensor.layout is torch.strided

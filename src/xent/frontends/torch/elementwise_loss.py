@@ -494,7 +494,7 @@ def elementwise_loss(
     call.normalizer = None if normalizer is None else divisor(normalizer, options.reduction, traced)
     plain = is_plain(logits) and all(is_plain(t) for _, t in call.named)
     wants = wanted_gradients(logits, call.named)
-    plan = loss_plan(plain, wants, call.scalar, traced)
+    plan = loss_plan("native" if plain else None, wants, call.scalar, traced)
     if plan.kernel == "operator":
         return call.operator(logits, validate)
     if call.lists is not None and not traced and (plain or not isinstance(labels.classes, Tensor)):

@@ -17,7 +17,7 @@ from ...problem import SoftmaxProblem
 from .arrays import cotangent, numpy_of
 from .elementwise_loss import ElementwiseCall
 from .linear_products import Products, Tensors
-from .softmax_loss import SoftmaxCall, flat_labels
+from .softmax_call import SoftmaxCall, flat_labels
 
 _NAMES = ("logits", "labels")
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 # Part of the operators' names. Compilers cache graphs on disk by names, whatever an operator's schema became since.
 REVISION = 2
+_DEVICES = ("cpu", "cuda")
 
 
 def differentiable_operator(
@@ -46,7 +47,7 @@ def differentiable_operator(
         return found.contiguous() if results == 1 else tuple(t.contiguous() for t in found)
 
     made = torch.library.custom_op(
-        f"xent::{name}", contiguous, mutates_args=(), device_types="cpu", schema=f"({arguments}) -> {returns}"
+        f"xent::{name}", contiguous, mutates_args=(), device_types=_DEVICES, schema=f"({arguments}) -> {returns}"
     )
     made.register_fake(shapes)
 
@@ -64,7 +65,7 @@ def differentiable_operator(
         f"xent::{name}_backward",
         gradients,
         mutates_args=(),
-        device_types="cpu",
+        device_types=_DEVICES,
         schema=f"({upstream}, bool[] wanted, {arguments}) -> Tensor[]",
     )
     derivative.register_fake(lambda *given: promised(given))
