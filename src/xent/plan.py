@@ -115,3 +115,54 @@ def _even(count: int, most: int) -> int:
     """The size of pieces of at most `most`, as equal as can be: a short last one would run slower for nothing."""
     pieces = -(-count // most)
     return max(1, -(-count // max(pieces, 1)))
+
+
+# Of the logits of a linear loss and what is summed up in float32 beside them, on a GPU; less where little is free.
+DEVICE_BUDGET = 1 << 30
+# With this many rows the products of a block run nearly as fast on a GPU as with all of them.
+ENOUGH_DEVICE_ROWS = 1024
+# So many blocks of classes are made of the budget: those of the last ones need not be made again.
+KEPT_BLOCKS = 8
+
+
+class DeviceBlocks(NamedTuple):
+    """How the logits of a linear loss are cut on a GPU; `kept`: blocks of classes that are not made twice."""
+
+    rows: int
+    classes: int
+    kept: int
+
+
+@remember
+def device_blocks(
+    rows: int, classes: int, number_bytes: int, budget: int, weight_sum: int, inputs_sum: int
+) -> DeviceBlocks:
+    """How many logits of a linear loss exist at the same time on a GPU.
+
+    All of them where the budget holds them. Else some rows with all classes, three products, if the budget also holds
+    the sum of the weight's gradient in float32, which is then made of several products. Else all rows with some
+    classes: the weight's gradient is one product a class, and the logits are made twice, but for the blocks that the
+    budget keeps.
+
+    Args:
+        number_bytes: what one logit takes, with every buffer of their size.
+        weight_sum, inputs_sum: bytes of float32 in which the gradients are summed up over blocks of rows, of classes;
+            0 where they add up in themselves.
+
+    Raises:
+        ValueError: a budget that does not hold one row of the smallest block of classes.
+    """
+    held = budget // number_bytes
+    least = min(classes, LEAST_CLASSES)
+    if held < least:
+        expected = f"at least {least * number_bytes} bytes, one row of {least} classes"
+        raise value_error("memory_budget", expected, repr(budget), "Raise it, or leave it out.")
+    if rows * classes <= held:
+        return DeviceBlocks(rows, classes, 0)
+    whole = (budget - weight_sum) // (classes * number_bytes)
+    if whole >= ENOUGH_DEVICE_ROWS:
+        return DeviceBlocks(_even(rows, whole), classes, 0)
+    held = max(held - inputs_sum // number_bytes, least)
+    some_rows = _even(rows, max(1, held // min(classes, ENOUGH_CLASSES)))
+    some = _even(classes, max(least, min(held // some_rows, max(ENOUGH_CLASSES, held // (KEPT_BLOCKS * some_rows)))))
+    return DeviceBlocks(some_rows, some, max(0, held // (some_rows * some) - 1))

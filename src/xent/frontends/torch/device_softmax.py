@@ -41,8 +41,11 @@ class DeviceSoftmaxCall(SoftmaxCall):
     saved: Any  # `Saved`, once the logits have been seen
     target: Target
 
-    def prepare(self, logits: Tensor, validate: bool) -> None:
-        """Readies the kernels; what arrays hold is looked at only with `validate`, which waits for the device."""
+    def prepare(self, logits: Tensor, validate: bool, presume: bool = True) -> None:
+        """Readies the kernels; what arrays hold is looked at only with `validate`, which waits for the device.
+
+        `presume`: the gradient can be mended where soft targets are no distributions.
+        """
         self.check_without_memory()
         self.saved = None
         labels, class_weight, sample_weight, _ = self.arguments
@@ -55,9 +58,11 @@ class DeviceSoftmaxCall(SoftmaxCall):
             s = weights_of("sample_weight", sample_weight, self.dtype, validate)
             if s is not None:
                 s = s.expand(self.problem.batch_shape).reshape(-1)
-            self._prepare_target(logits, v, s, validate)
+            self._prepare_target(logits, v, s, validate, presume)
 
-    def _prepare_target(self, logits: Tensor, v: Tensor | None, s: Tensor | None, validate: bool) -> None:
+    def _prepare_target(
+        self, logits: Tensor, v: Tensor | None, s: Tensor | None, validate: bool, presume: bool
+    ) -> None:
         problem, options, labels = self.problem, self.options, self.arguments[0]
         measured = uses_measure(options, problem.target)
         target = Target(class_weight=v, measured=measured)
@@ -77,8 +82,9 @@ class DeviceSoftmaxCall(SoftmaxCall):
             dense, layout = placed(labels, problem.axis)
             target = target._replace(dense=dense, dense_layout=layout)
         self.presumed = problem.target == "dense" and options.reduction == "mean" and self.arguments[3] is None
-        if self.presumed and (v is not None or options.label_smoothing or problem.accumulate != "float32"):
-            self.presumed = False  # the kernel sees another mass, or a wider one
+        seen = presume and v is None and not options.label_smoothing and problem.accumulate == "float32"
+        if self.presumed and not seen:
+            self.presumed = False
             rows = labels.detach().movedim(problem.axis, -1).to(self.dtype)
             mass = (rows.sum(-1) if v is None else rows @ v).reshape(-1)
         k = softmax_coefficients(
@@ -139,28 +145,7 @@ class DeviceSoftmaxCall(SoftmaxCall):
             softcap=self.options.softcap or 0.0,
         )
 
-    def run(self, logits: Tensor, gradient: bool) -> tuple[Tensor | None, tuple[Tensor, ...]]:
-        with on_device_of(logits):
-            out, layout = output_like(logits, self.problem.axis) if gradient else (None, None)
-            rows = self._rows(logits)
-            if self.function is not None:
-                return out, (self._of_nll(rows, out, layout),)
-            results = self._results(logits.device, self.return_stats)
-            self._run(rows, self.coefficients, results, out, layout)
-            if self.presumed:
-                made = self.coefficients.scale
-                scale = total(results.mass, self.sample_weight, inverse=True)
-                self.presumed, self.coefficients = False, self.coefficients._replace(scale=scale)
-                if layout is not None:
-                    rows.gradient(self.coefficients, self.saved, out, layout, made)
-            loss = results.loss.view(self.problem.batch_shape)
-            if self.options.reduction != "none":
-                loss = total(results.loss, scale=self.coefficients.scale).to(self.dtype)
-        if not self.return_stats:
-            return out, (loss,)
-        return out, (loss, *(r.view(self.problem.batch_shape) for r in (results.lse, results.entropy, results.argmax)))
-
-    def _results(self, device: torch.device, statistics: bool) -> Results:
+    def results(self, device: torch.device, statistics: bool) -> Results:
         """Room for the results of each row, and for what a later gradient needs."""
         count, rows = 6 if statistics else 4, self.problem.rows
         loss, top, rest, mass, *stats = torch.empty(count, rows, dtype=self.dtype, device=device).unbind()
@@ -168,22 +153,36 @@ class DeviceSoftmaxCall(SoftmaxCall):
         lse, entropy = stats if statistics else (None, None)
         return Results(loss, top, rest, mass if self.target.measured else None, lse, entropy, argmax)
 
+    def run(self, logits: Tensor, gradient: bool) -> tuple[Tensor | None, tuple[Tensor, ...]]:
+        with on_device_of(logits):
+            out, layout = output_like(logits, self.problem.axis) if gradient else (None, None)
+            rows = self._rows(logits)
+            if self.function is not None:
+                return out, (self._of_nll(rows, out, layout),)
+            results = self.results(logits.device, self.return_stats)
+            self._run(rows, self.coefficients, results, out, layout)
+            if self.presumed:
+                made = self.coefficients.scale
+                scale = total(results.mass, self.sample_weight, inverse=True)
+                self.presumed, self.coefficients = False, self.coefficients._replace(scale=scale)
+                if layout is not None:
+                    rows.gradient(self.coefficients, self.saved, out, layout, made)
+            return out, self.outputs(results)
+
+    def outputs(self, results: Results) -> tuple[Tensor, ...]:
+        """(loss,) or (loss, lse, entropy, argmax) as the user gets them."""
+        loss = results.loss.view(self.problem.batch_shape)
+        if self.options.reduction != "none":
+            loss = total(results.loss, scale=self.coefficients.scale).to(self.dtype)
+        if not self.return_stats:
+            return (loss,)
+        return (loss, *(r.view(self.problem.batch_shape) for r in (results.lse, results.entropy, results.argmax)))
+
     def _run(
         self, rows: SoftmaxRows, k: RowCoefficients, results: Results, out: Tensor | None, layout: RowLayout | None
     ) -> None:
-        """Loss, statistics and gradient, in as many steps as the shape of the rows asks for."""
-        self.saved = Saved(results.top, results.rest, results.mass, results.entropy)
-        statistics = results.argmax is not None
-        parts = rows.shape(statistics).parts
-        if parts == 1:
-            rows.run(k, results, out, layout)
-            return
-        partial = torch.empty(parts, 6, rows.rows, dtype=self.dtype, device=results.top.device)
-        best = torch.empty(parts, rows.rows, dtype=torch.int64, device=partial.device) if statistics else None
-        rows.collect(partial, best, parts, 0, statistics)
-        rows.conclude(partial, best, parts, k, results)
-        if layout is not None:
-            rows.gradient(k, self.saved, out, layout)
+        self.saved = saved_of(results)
+        run_rows(rows, k, results, out, layout)
 
     def _of_nll(self, rows: SoftmaxRows, out: Tensor | None, layout: RowLayout | None) -> Tensor:
         """The loss where it is a function of the nll, and its gradient."""
@@ -197,7 +196,7 @@ class DeviceSoftmaxCall(SoftmaxCall):
 
     def _value_and_slope(self, rows: SoftmaxRows) -> tuple[Tensor, Tensor]:
         """The loss of each row and its derivative by the nll."""
-        results = self._results(self.target.index.device, False)
+        results = self.results(self.target.index.device, False)
         self._run(rows, RowCoefficients(b=PerRow(1.0)), results, None, None)
         number, weights = self.coefficients.b
         weight = (number if weights is None else number * weights) * (self.target.index != -1)
@@ -209,31 +208,26 @@ class DeviceSoftmaxCall(SoftmaxCall):
         return False  # the kernel itself sees whether there is anything to do
 
     def vjp(self, logits: Tensor, upstream: tuple[Tensor | None, ...], out: Tensor | None) -> Tensor:
-        loss, lse, entropy = (*upstream, None, None)[:3]
-        k, made = self.coefficients, self.coefficients.scale
         with on_device_of(logits):
             rows = self._rows(logits)
             if self.saved is None:
                 self.run(logits, False)
-                k, made = self.coefficients, self.coefficients.scale
+            k = self.coefficients
             if self.function is not None:
                 k = RowCoefficients(b=PerRow(1.0, self._value_and_slope(rows)[1]), scale=k.scale)
-            if lse is None and entropy is None and self.options.reduction != "none":
-                k = k._replace(scale=k.scale * loss)
-            else:
-                k, made, out = self._weighed(k, loss, lse, entropy), None, None
-            if out is None:
-                out, layout = output_like(logits, self.problem.axis)
-                made = None
-            else:
-                out, layout = placed(out, self.problem.axis)
-            rows.gradient(k, self.saved, out, layout, made)
-        return out
+            k = self.upstream_coefficients(k, upstream)
+            axis = self.problem.axis
+            gradient, layout = output_like(logits, axis) if out is None else placed(out, axis)
+            made = None if out is None or k.scale is None else self.coefficients.scale
+            rows.gradient(k, self.saved, gradient, layout, made)
+        return gradient
 
-    def _weighed(
-        self, k: RowCoefficients, loss: Tensor | None, lse: Tensor | None, entropy: Tensor | None
-    ) -> RowCoefficients:
-        """The coefficients times the upstream gradients of each row."""
+    def upstream_coefficients(self, k: RowCoefficients, upstream: tuple[Tensor | None, ...]) -> RowCoefficients:
+        """The coefficients times the upstream gradients: in the scale if that is but one, else in those of each row."""
+        # torch has zeros without memory
+        loss, lse, entropy = (None if g is None or g._is_zerotensor() else g for g in (*upstream, None, None)[:3])
+        if loss is not None and lse is None and entropy is None and self.options.reduction != "none":
+            return k._replace(scale=k.scale * loss)
         flat = [None if g is None else g.detach().to(self.dtype).contiguous().view(-1) for g in (lse, entropy)]
         if loss is None:
             return RowCoefficients(l=flat[0], h=flat[1])
@@ -243,6 +237,34 @@ class DeviceSoftmaxCall(SoftmaxCall):
         g = g.expand(self.problem.batch_shape).contiguous().view(-1)
         b, c, zeta = (PerRow(x.value, g if x.rows is None else g * x.rows) for x in (k.b, k.c, k.zeta))
         return RowCoefficients(b, c, flat[0], zeta, flat[1])
+
+
+def saved_of(results: Results) -> Saved:
+    """What a later gradient needs."""
+    return Saved(results.top, results.rest, results.mass, results.entropy)
+
+
+def run_rows(
+    rows: SoftmaxRows, k: RowCoefficients, results: Results, out: Tensor | None, layout: RowLayout | None
+) -> None:
+    """Loss, statistics and gradient, in as many steps as the shape of the rows asks for."""
+    statistics = results.argmax is not None
+    parts = rows.shape(statistics).parts
+    if parts == 1:
+        rows.run(k, results, out, layout)
+        return
+    partial, best = partials(parts, results)
+    rows.conclude(partial, best, rows.collect(partial, best, 0, statistics), k, results)
+    if layout is not None:
+        rows.gradient(k, saved_of(results), out, layout)
+
+
+def partials(parts: int, results: Results) -> tuple[Tensor, Tensor | None]:
+    """Room for the statistics of parts of the classes."""
+    count, device = len(results.top), results.top.device
+    partial = torch.empty(parts, 6, count, dtype=results.top.dtype, device=device)
+    wanted = results.argmax is not None
+    return partial, torch.empty(parts, count, dtype=torch.int64, device=device) if wanted else None
 
 
 def _per_row(coefficient: Any) -> PerRow:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -22,7 +23,35 @@ from .softmax_call import SoftmaxCall, flat_labels
 _NAMES = ("logits", "labels")
 
 
-class LinearSoftmaxCall:
+class LinearCall:
+    """What all calls of linear losses have."""
+
+    options: Any
+
+    def makes_gradient_ahead(self, dtype: torch.dtype) -> bool:
+        """Whether the forward pass makes the gradients for an upstream gradient of 1."""
+        return bool(self.options.reduction != "none")
+
+    def scaled(self, gradients: list[Any], upstream: Tensor, dtype: torch.dtype) -> list[Any] | None:
+        """Those for another upstream gradient; None where they have to be made again, lest they are rounded twice.
+
+        `dtype`: of the inputs.
+        """
+        factor = float(upstream)
+        if not _is_exact(factor, dtype):
+            return None
+        return [g if g is None or factor == 1.0 else g.mul_(factor) for g in gradients]
+
+
+def _is_exact(factor: float, dtype: torch.dtype) -> bool:
+    """Whether a gradient that was made and rounded may be scaled: half precision would round twice. And what float16
+    has lost below its range no scaling of the loss brings back."""
+    if dtype is torch.bfloat16:
+        return math.frexp(factor)[0] in (0.5, -0.5)
+    return factor == 1.0 or dtype is not torch.float16
+
+
+class LinearSoftmaxCall(LinearCall):
     """One call of a linear loss."""
 
     def __init__(
@@ -34,8 +63,9 @@ class LinearSoftmaxCall:
         self.return_stats = False
         self.uncounted: Tensor | None = None  # rows that may hold anything
 
-    def prepare(self, itemsize: int, validate: bool) -> None:
-        self._blocks(itemsize, self.return_stats or self.options.softcap is not None)  # refuses what backward would
+    def prepare(self, inputs: Tensor, validate: bool) -> None:
+        apart = self.return_stats or self.options.softcap is not None
+        self._blocks(inputs.itemsize, apart)  # refuses what the backward pass would
         labels, class_weight, sample_weight, normalizer = self.dense.arguments
         self.soft = labels.detach().reshape(-1, self.problem.classes) if self.problem.target == "dense" else None
         self.targets = RowTargets(
@@ -111,7 +141,7 @@ def all_logits(tensors: Tensors, uncounted: Tensor | None = None) -> Tensor:
     return logits
 
 
-class LinearSigmoidCall:
+class LinearSigmoidCall(LinearCall):
     """One call of a linear loss of single numbers."""
 
     def __init__(

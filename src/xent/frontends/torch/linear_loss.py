@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import Any
 
@@ -33,8 +32,10 @@ from .arrays import (
     is_transformed,
     wants_gradient,
 )
+from .calls import linear_softmax_call
+from .device import kernels_for
 from .elementwise_loss import elementwise_loss
-from .linear_calls import LinearSigmoidCall, LinearSoftmaxCall, all_logits, without_rows
+from .linear_calls import LinearSigmoidCall, all_logits, without_rows
 from .linear_operators import sigmoid_operator, softmax_operator
 from .linear_products import Tensors
 from .softmax_loss import softmax_cross_entropy
@@ -44,11 +45,11 @@ class LinearCrossEntropy(PlainFunction):
     """A linear loss, or (loss, lse, entropy, argmax). A scalar loss makes its gradients in the forward pass."""
 
     @staticmethod
-    def forward(ctx: Any, call: Any, *tensors: Tensor | None) -> Any:
+    def forward(ctx: Any, call: Any, *tensors: Any) -> Any:
         ctx.count = len(tensors)
         ctx.save_for_backward(*tensors, *call.others)
         ctx.call = call
-        one_pass = call.options.reduction != "none" and not is_saving_by_hooks()
+        one_pass = call.makes_gradient_ahead(tensors[0].dtype) and not is_saving_by_hooks()
         wanted = tuple(ctx.needs_input_grad[1:]) if one_pass else (False,) * len(tensors)
         results, gradients = call.run(tensors, wanted)
         ctx.gradients = gradients if one_pass else None
@@ -66,23 +67,12 @@ class LinearCrossEntropy(PlainFunction):
         if is_transformed(upstream):
             return None, *by_reference(ctx.call.reference, tensors, upstream, wanted)
         loss, *others = upstream
+        made = None
         if loss is not None and gradients is not None and all(g is None for g in others):
-            factor = float(loss)
-            if _is_exact(factor, tensors[0].dtype):
-                made = [g if g is None or factor == 1.0 else g.mul_(factor) for g in gradients]
-            else:
-                made = ctx.call.vjp(tensors, wanted, upstream)
-        else:
+            made = ctx.call.scaled(gradients, loss, tensors[0].dtype)
+        if made is None:
             made = ctx.call.vjp(tensors, wanted, upstream)
         return None, *(g if g is None else g.to(t.dtype) for g, t in zip(made, tensors, strict=True))
-
-
-def _is_exact(factor: float, dtype: torch.dtype) -> bool:
-    """Whether a gradient that was made and rounded may be scaled: half precision would round twice. And what float16
-    has lost below its range no scaling of the loss brings back."""
-    if dtype is torch.bfloat16:
-        return math.frexp(factor)[0] in (0.5, -0.5)
-    return factor == 1.0 or dtype is not torch.float16
 
 
 def _uncounted(inputs: Tensor, labels: Any, ignore_index: Any, sample_weight: Any) -> Any:
@@ -176,7 +166,8 @@ def linear_softmax_cross_entropy(
     others = [t for t in (target.values if topk else target, described, class_weight, sample_weight) if t is not None]
     traced = torch.compiler.is_compiling()
     differentiated = torch.is_grad_enabled() and any(t.requires_grad for t in others)
-    if differentiated or not all(is_plain(t) for t in (*tensors, *others) if t is not None):
+    memory = None if differentiated else kernels_for(t for t in (*tensors, *others) if t is not None)
+    if memory is None:
         return softmax_cross_entropy(
             all_logits(tensors, uncounted).view(shape),
             target,
@@ -188,13 +179,14 @@ def linear_softmax_cross_entropy(
             validate=validate,
         )
     if normalizer is not None:
-        normalizer = divisor(normalizer, options.reduction, traced)
-    call = LinearSoftmaxCall(problem, options, (target, class_weight, sample_weight, normalizer), memory_budget)
+        normalizer = divisor(normalizer, options.reduction, traced or (memory == "triton" and not validate))
+    arguments = target, class_weight, sample_weight, normalizer
+    call = linear_softmax_call(memory)(problem, options, arguments, memory_budget)
     call.return_stats, call.uncounted = return_stats, uncounted
     if traced:
         loss, *stats = softmax_operator(call, tensors, validate)
         return (loss, Stats(*stats)) if return_stats else loss
-    call.prepare(x.itemsize, validate)
+    call.prepare(x, validate)
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors):
         results = LinearCrossEntropy.apply(call, *tensors)
         results = results if return_stats else (results,)

@@ -15,6 +15,7 @@ from ...labels import Positives, TopK
 from ...options import ElementwiseOptions, SoftmaxOptions
 from ...problem import softmax_problem
 from .arrays import dtype_name
+from .calls import kernels_of_operator, linear_softmax_call
 from .linear_calls import LinearSigmoidCall, LinearSoftmaxCall
 from .linear_products import Tensors
 from .operators import differentiable_operator
@@ -64,7 +65,8 @@ def _softmax_call(*given: Any) -> tuple[LinearSoftmaxCall, bool]:
         tuple(shape), dtype_name(given[0]), -1, labels.shape, dtype_name(labels), values is not None
     )
     arguments = (target, class_weight, sample_weight, normalizer)
-    call = LinearSoftmaxCall(problem, SoftmaxOptions(-1, *options), arguments, budget)
+    kind = linear_softmax_call(kernels_of_operator(given[0]))
+    call = kind(problem, SoftmaxOptions(-1, *options), arguments, budget)
     call.return_stats = stats
     return call, validate
 
@@ -72,7 +74,7 @@ def _softmax_call(*given: Any) -> tuple[LinearSoftmaxCall, bool]:
 @torch.no_grad()
 def _softmax_forward(*given: Any) -> tuple[Tensor, ...]:
     call, validate = _softmax_call(*given)
-    call.prepare(given[0].itemsize, validate)
+    call.prepare(given[0], validate)
     tensors, _ = _there(given)
     results = call.run(tensors, (False,) * len(tensors))[0]
     return results if call.return_stats else (*results, *(given[0].new_empty(0) for _ in range(3)))
@@ -81,7 +83,7 @@ def _softmax_forward(*given: Any) -> tuple[Tensor, ...]:
 @torch.no_grad()
 def _softmax_backward(given: tuple[Any, ...], upstream: tuple[Tensor | None, ...], wanted: list[bool]) -> list[Tensor]:
     call, validate = _softmax_call(*given)
-    call.prepare(given[0].itemsize, validate)
+    call.prepare(given[0], validate)
     return _vjp(call, given, upstream[:3] if call.return_stats else upstream[:1], wanted)
 
 

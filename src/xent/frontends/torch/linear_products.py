@@ -28,10 +28,17 @@ class Products:
         self._quiet = self._inputs
         self._wanted, self._tensors, self._blocks = wanted, tensors, blocks
         self._rows: Any = None
-        dtype = tensors[0].dtype
-        self._logits = _buffer(blocks, dtype)
-        self._gradient = _buffer(blocks, dtype) if apart else self._logits
+        self._logits = self.buffer(blocks, tensors[0])
+        self._gradient = self.buffer(blocks, tensors[0]) if apart else self._logits
         self.gradients: list[Any] = [None] * len(tensors)
+
+    def buffer(self, blocks: Blocks, like: Tensor) -> Tensor:
+        """Uninitialised numbers for a block, many of them from the pool."""
+        return torch.from_numpy(pooled(blocks.rows * blocks.classes * like.itemsize)).view(like.dtype)
+
+    def empty_sum(self, like: Tensor, dtype: torch.dtype) -> Tensor:
+        """Where a gradient is added up."""
+        return empty_like(like, dtype)
 
     def select(self, rows: Any) -> None:
         self._rows = torch.from_numpy(rows)
@@ -41,7 +48,10 @@ class Products:
         self._quiet = [x.index_fill(0, torch.from_numpy(rows), 0.0) for x in self._inputs]
 
     def logits(self, rows: slice, classes: slice) -> Memory:
-        out = _block(self._logits, rows, classes)
+        return self.place(self.multiply(rows, classes, block(self._logits, rows, classes)))
+
+    def multiply(self, rows: slice, classes: slice, out: Tensor) -> Tensor:
+        """The logits of a block."""
         for at, (x, w) in enumerate(zip(self._inputs, self._weights, strict=True)):
             some, head = x[rows], w[classes].t()
             if at:
@@ -50,10 +60,14 @@ class Products:
                 torch.mm(some, head, out=out)
             else:
                 torch.addmm(self._bias[classes], some, head, out=out)
-        return self.place(out)
+        return out
 
     def gradient(self, rows: slice, classes: slice) -> Memory:
-        return self.place(_block(self._gradient, rows, classes))
+        return self.place(self.gradient_of(rows, classes))
+
+    def gradient_of(self, rows: slice, classes: slice) -> Tensor:
+        """The gradient by the logits of a block."""
+        return block(self._gradient, rows, classes)
 
     def place(self, matrix: Tensor, dense: bool = False) -> Memory:
         if dense and matrix.stride(1) != 1:
@@ -63,23 +77,39 @@ class Products:
         return Memory(matrix.data_ptr(), LABEL_CODES[dtype_name(matrix)], layout, matrix)
 
     def add(self, rows: slice, classes: slice) -> None:
-        g = _block(self._gradient, rows, classes)
+        g = self.gradient_of(rows, classes)
         for at, (x, w) in enumerate(zip(self._quiet, self._weights, strict=True)):
             if self._wanted[2 * at]:
                 total = self._total(2 * at, x, classes.stop - classes.start == len(w))[rows]
-                _add_product(total, g, w[classes], classes.start == 0)
+                self.add_product(total, g, w[classes], classes.start == 0)
             if self._wanted[2 * at + 1]:
                 total = self._total(2 * at + 1, w, rows.stop - rows.start == len(x))[classes]
-                _add_product(total, g.t(), x[rows], rows.start == 0)
+                self.add_product(total, g.t(), x[rows], rows.start == 0)
         if self._wanted[-1]:
             total = self._total(-1, self._bias, False)[classes]
             part = g.sum(0, dtype=total.dtype)
             total.copy_(part) if rows.start == 0 else total.add_(part)
 
+    def add_product(self, total: Tensor, a: Tensor, b: Tensor, first: bool) -> None:
+        """total + a·b, or the first product."""
+        if a.dtype is torch.bfloat16 and total.dtype is not a.dtype:
+            # What a product of bfloat16 has rounded off is another such product, exact inside: both are faster than one
+            # of float32 where processors have bfloat16 in matrices, and hold 16 bits.
+            rounded = torch.mm(a, b)
+            rest = torch.addmm(rounded, a, b, beta=-1)
+            total.copy_(rounded) if first else total.add_(rounded)
+            total.add_(rest)
+            return
+        b = b.to(total.dtype)
+        step = len(total) if a.dtype is total.dtype else _CONVERTED
+        for start in range(0, len(total), step):
+            some = slice(start, start + step)
+            total[some].addmm_(a[some].to(total.dtype), b, beta=0 if first else 1)
+
     def _total(self, at: int, like: Tensor, in_one: bool) -> Tensor:
         """What a gradient is summed up in."""
         if self.gradients[at] is None:
-            self.gradients[at] = empty_like(like, like.dtype if in_one else _wide(like.dtype))
+            self.gradients[at] = self.empty_sum(like, like.dtype if in_one else _wide(like.dtype))
         return self.gradients[at]  # type: ignore[no-any-return]
 
     def finished(self) -> list[Any]:
@@ -101,32 +131,11 @@ def _wide(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
 
 
-def _add_product(total: Tensor, a: Tensor, b: Tensor, first: bool) -> None:
-    """total + a·b, or the first product."""
-    if a.dtype is torch.bfloat16 and total.dtype is not a.dtype:
-        # What a product of bfloat16 has rounded off is another such product, exact inside: both are faster than one of
-        # float32 where processors have bfloat16 in matrices, and hold 16 bits.
-        rounded = torch.mm(a, b)
-        rest = torch.addmm(rounded, a, b, beta=-1)
-        total.copy_(rounded) if first else total.add_(rounded)
-        total.add_(rest)
-        return
-    b = b.to(total.dtype)
-    step = len(total) if a.dtype is total.dtype else _CONVERTED
-    for start in range(0, len(total), step):
-        some = slice(start, start + step)
-        total[some].addmm_(a[some].to(total.dtype), b, beta=0 if first else 1)
-
-
 # Lines of a product that half precision is converted to float32 for at a time.
 _CONVERTED = 2048
 
 
-def _buffer(blocks: Blocks, dtype: torch.dtype) -> Tensor:
-    """Uninitialised numbers for a block, many of them from the pool."""
-    return torch.from_numpy(pooled(blocks.rows * blocks.classes * dtype.itemsize)).view(dtype)
-
-
-def _block(buffer: Tensor, rows: slice, classes: slice) -> Tensor:
+def block(buffer: Tensor, rows: slice, classes: slice) -> Tensor:
+    """The part of a buffer that holds a block."""
     count, width = rows.stop - rows.start, classes.stop - classes.start
     return buffer[: count * width].view(count, width)

@@ -32,7 +32,8 @@ from .arrays import (
     wanted_gradients,
     wants_gradient,
 )
-from .device import is_on_device, kernels_for
+from .calls import kernels_of_operator, softmax_call
+from .device import kernels_for
 from .operators import differentiable_operator
 from .softmax_call import SoftmaxCall, SoftmaxCrossEntropy
 
@@ -172,7 +173,7 @@ def _from_operator(
     problem = softmax_problem(
         logits.shape, dtype_name(logits), options[0], labels.shape, dtype_name(labels), values is not None
     )
-    kind = _call_of("triton" if is_on_device(logits) and logits.numel() else None)
+    kind = softmax_call(kernels_of_operator(logits))
     call = kind(problem, SoftmaxOptions(*options), (target, class_weight, sample_weight, normalizer))
     call.return_stats = return_stats
     return call, validate
@@ -218,15 +219,6 @@ _softmax_operator = differentiable_operator(
     backward=_backward,
     shapes=_shapes,
 )
-
-
-def _call_of(kernels: str | None) -> type[SoftmaxCall]:
-    """What runs on these kernels; Triton is not imported before it is needed."""
-    if kernels != "triton":
-        return SoftmaxCall
-    from .device_softmax import DeviceSoftmaxCall
-
-    return DeviceSoftmaxCall
 
 
 def _operator(call: SoftmaxCall, logits: Tensor, validate: bool) -> tuple[Tensor, ...]:
@@ -298,7 +290,7 @@ def softmax_cross_entropy(
     plan = loss_plan(memory, wants, options.reduction != "none", traced, function is None)
     if normalizer is not None:
         normalizer = divisor(normalizer, options.reduction, traced or (memory == "triton" and not validate))
-    call = _call_of(plan.kernel)(problem, options, (target, class_weight, sample_weight, normalizer))
+    call = softmax_call(plan.kernel)(problem, options, (target, class_weight, sample_weight, normalizer))
     call.return_stats, call.function = return_stats, function
     call.one_pass = plan.gradient_in_forward
     if memory is None or traced:

@@ -145,24 +145,25 @@ class SoftmaxRows:
         if layout is not None:
             self._topk_entries(k, Saved(out.top, out.rest, out.mass, out.entropy), gradient, layout, None)
 
-    def collect(self, partial: Any, best: Any, parts: int, number: int, entropy: bool) -> None:
-        """The statistics of parts of the classes, as numbers `number` and following of so many.
+    def collect(self, partial: Any, best: Any, number: int, statistics: bool) -> int:
+        """The statistics of these classes as parts number `number` and following; returns the number after them.
 
         Args:
-            partial: [parts, 6, rows]. best: [parts, rows] int64, or None where the argmax is not wanted.
+            partial: [parts, 6, rows]. best: [parts, rows] int64, or None without `statistics`, entropy and argmax.
         """
-        shape = self.shape(entropy)
+        shape = self.shape(statistics)
         softmax.softmax_collect[(shape.row_blocks, shape.parts)](
-            *(*self._head, *self.target.arguments(), self.first, self.rows, parts, shape.part_classes, number),
+            *(*self._head, *self.target.arguments(), self.first, self.rows, shape.part_classes, number),
             *(partial, best),
             ROWS=shape.rows,
             BLOCK=shape.block,
             KPAD=power_of_two(self.target.topk),
             MEASURE=self.target.measured,
-            ENTROPY=entropy,
+            ENTROPY=statistics,
             num_warps=shape.warps,
             **self._kernel,
         )
+        return number + shape.parts
 
     def conclude(self, partial: Any, best: Any, parts: int, k: RowCoefficients, out: Results) -> None:
         """Loss and statistics of rows from those of all parts."""
@@ -253,3 +254,10 @@ def ordered_sum(
     pieces = -(-n // CHUNK)
     add(numbers, factors, n, chunks, pieces, False)
     ordered_sum(chunks[:pieces], out, scale=scale, inverse=inverse, chunks=chunks[pieces:])
+
+
+def scale_unless_one(x: Any, factor: Any, processors: int) -> None:
+    """Multiplies contiguous numbers by a scalar on the device, in place."""
+    block = 4096
+    programs = min(-(-x.numel() // block), RESIDENT * processors)
+    sums.scale_unless_one[(programs,)](x, x.numel(), factor, BLOCK=block, num_warps=8, **_OPTIONS)

@@ -259,14 +259,14 @@ def softmax_rows(
 def softmax_collect(
     x, members, group_stride, member_stride, class_stride, classes, temperature: tl.float64, softcap: tl.float64,
     index, t, t_group, t_member, t_class, topk_index, topk_value, topk, v, alpha: tl.float64, beta: tl.float64,
-    first, rows, parts, part_classes, part_number, partial, best_out,
+    first, rows, part_classes, part_number, partial, best_out,
     ACC: tl.constexpr, FINE: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr, KPAD: tl.constexpr,
     TRANSFORM: tl.constexpr, MEASURE: tl.constexpr, ENTROPY: tl.constexpr,
 ):  # fmt: skip
     """The statistics of a part of the classes of ROWS rows.
 
     Of all classes, `classes` are here, from number `first` on; program (i, j) takes `part_classes` of them as part
-    number `part_number` + j, of `parts`. `partial`: [parts, 6, rows].
+    number `part_number` + j. `partial`: [parts, 6, rows].
     """
     group, member, row, exists = rows_of(tl.program_id(0), members, ROWS)
     at = group * group_stride + member * member_stride
@@ -274,11 +274,14 @@ def softmax_collect(
     temperature, softcap = tl.full((), temperature, ACC), tl.full((), softcap, ACC)
     label, live, _ = labels_of(index, row, exists)
     ARGMAX: tl.constexpr = best_out is not None
+    v_here = v
+    if v is not None:
+        v_here = v + first
     begin = tl.program_id(1).to(tl.int64) * part_classes
     end = tl.minimum(begin + part_classes, classes)
 
     top, rest, u, mass, spread, best = swept(
-        x, at, class_stride, t, t_at, t_class, v, begin, end, first, live, temperature, softcap, alpha, beta,
+        x, at, class_stride, t, t_at, t_class, v_here, begin, end, first, live, temperature, softcap, alpha, beta,
         ACC, FINE, ROWS, BLOCK, TRANSFORM, MEASURE, ENTROPY, ARGMAX,
     )  # fmt: skip
     here = at - first * class_stride  # where class 0 would be
@@ -383,6 +386,9 @@ def softmax_apply(
             return
     temperature, softcap = tl.full((), temperature, ACC), tl.full((), softcap, ACC)
     ENTROPY: tl.constexpr = h_rows is not None
+    v_here = v
+    if v is not None:
+        v_here = v + first
     factor = 1.0 / temperature
     if scale is not None:
         factor = tl.load(scale).to(ACC) * factor
@@ -400,7 +406,7 @@ def softmax_apply(
         live = live & ((b_i != 0) | (c_i != 0) | (l_i != 0) | (zeta_i != 0) | (h_i != 0))
         top_i, rest_i, mass_i, entropy_i = known(row, exists, top, rest, mass, entropy, ACC)
         raw, z, w = tile(
-            x, at, class_stride, t, t_at, t_class, v, start, classes, live, temperature, softcap, alpha, beta,
+            x, at, class_stride, t, t_at, t_class, v_here, start, classes, live, temperature, softcap, alpha, beta,
             ACC, BLOCK, TRANSFORM, MEASURE,
         )  # fmt: skip
         value = gradient_tile(

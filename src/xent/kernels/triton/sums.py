@@ -45,3 +45,15 @@ def ordered_sum(numbers, factors, n, scale, out, INVERSE: tl.constexpr, BLOCK: t
     if scale is not None:
         sum = sum * tl.load(scale)
     tl.store(out + tl.program_id(0), sum.to(out.dtype.element_ty))
+
+
+@triton.jit
+def scale_unless_one(x, n, factor, BLOCK: tl.constexpr):
+    """Multiplies numbers by a scalar on the device; where that is 1 only a few programs have to find that out."""
+    by = tl.load(factor)
+    if by == 1:
+        return
+    for start in range(tl.program_id(0).to(tl.int64) * BLOCK, n, tl.num_programs(0).to(tl.int64) * BLOCK):
+        at = start + tl.arange(0, BLOCK)
+        some = tl.load(x + at, mask=at < n, other=0.0)
+        tl.store(x + at, (some * by).to(x.dtype.element_ty), mask=at < n)
