@@ -9,13 +9,14 @@ from collections.abc import Iterator
 import pytest
 
 # Triton, which builds of PyTorch for GPUs bring, and TensorFlow each carry an LLVM, and crash in one process. No test
-# but those of tests/triton needs Triton, and they run in a process of their own; torch.compile generates C++.
+# but those of tests/gpu needs Triton, and they run in a process of their own; torch.compile generates C++.
 if os.environ.get("TRITON_INTERPRET") != "1":
     sys.modules.setdefault("triton", None)  # type: ignore[arg-type]
 
-
 import xent
 from xent import _native
+
+collect_ignore = [] if os.environ.get("TRITON_INTERPRET") == "1" else ["gpu"]
 
 
 @pytest.fixture(params=_native.instruction_sets())

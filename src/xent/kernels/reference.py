@@ -175,7 +175,7 @@ def softmax_cross_entropy(
 
 def topk_or_nan(xp: Any, indices: Any, values: Any, classes: int) -> Any:
     """Masses of top-k targets; NaN in a row with a class out of range or twice, where nothing can be raised."""
-    ordered = xp.sort(indices, axis=-1)
+    ordered = xp.sort(indices)
     bad = xp.any((indices < 0) | (indices >= classes), axis=-1)
     bad = bad | xp.any(xp.equal(ordered[..., 1:], ordered[..., :-1]), axis=-1)
     return xp.where(xp.expand_dims(bad, -1), xp.nan * xp.ones_like(values), values)

@@ -18,13 +18,17 @@ from ...losses.weights import finite_weights, usable_or_nan
 from ...problem import RowLayout, row_layout
 from .arrays import INTERPRETED, NAMESPACE, is_ordinary, is_plain, is_unobserved
 
+# None stands in for a package that tests hide.
+_HAS_TRITON = sys.modules.get("triton", ...) is not None and importlib.util.find_spec("triton") is not None
 # What stands for a GPU in Triton's interpreter, which runs one program after the other.
 _INTERPRETED_PROCESSORS = 4
 
 
 def is_on_device(tensor: Any) -> bool:
     """Whether a tensor is strided numbers that Triton's kernels can read: on CUDA, or in the interpreter on the CPU."""
-    return is_ordinary(tensor) and (tensor.is_cpu if INTERPRETED else tensor.is_cuda) and _has_triton()
+    if not (is_ordinary(tensor) and (tensor.is_cpu if INTERPRETED else tensor.is_cuda)):
+        return False
+    return _HAS_TRITON if torch.compiler.is_compiling() else _can_use_triton()
 
 
 def is_plain_on_device(tensor: Tensor) -> bool:
@@ -42,13 +46,11 @@ def kernels_for(tensors: Iterable[Tensor]) -> Literal["native", "triton"] | None
 
 
 @cache
-def _has_triton() -> bool:
-    if "triton" in sys.modules:
-        return sys.modules["triton"] is not None
-    if "tensorflow" in sys.modules:
-        reason = "TensorFlow is loaded in this process, and Triton after it would end the process: import triton first"
-    elif importlib.util.find_spec("triton") is None:
+def _can_use_triton() -> bool:
+    if not _HAS_TRITON:
         reason = "Triton is not installed"
+    elif "tensorflow" in sys.modules and "triton" not in sys.modules:
+        reason = "TensorFlow is loaded, and Triton after it would end the process: import triton before tensorflow"
     else:
         return True
     warnings.warn(f"losses of CUDA tensors run in torch's operations, more slowly: {reason}", stacklevel=2)

@@ -1,4 +1,4 @@
-"""Linear losses on tensors of a device: torch makes the products, and the kernels of each block of logits a gradient."""
+"""Linear losses on tensors of a device: torch makes the products, and kernels the gradient of each block of logits."""
 
 from __future__ import annotations
 

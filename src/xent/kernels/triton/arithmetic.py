@@ -43,6 +43,7 @@ def log1p(x):
 @triton.jit
 def softcap_of(x, cap):
     """cap·tanh(x / cap)."""
+    cap = tl.full((), cap, x.dtype)
     y = x / cap
     size = tl.abs(y)
     e = tl.exp(-2.0 * size)
@@ -69,5 +70,5 @@ def softcap_of(x, cap):
 @triton.jit
 def softcap_slope(x, cap):
     """The derivative of `softcap_of`, 1 - tanh², made without the difference."""
-    e = tl.exp(-2.0 * tl.abs(x / cap))
+    e = tl.exp(-2.0 * tl.abs(x / tl.full((), cap, x.dtype)))
     return 4.0 * e / ((1.0 + e) * (1.0 + e))

@@ -40,16 +40,16 @@ def transformed(x, temperature, softcap, TRANSFORM: tl.constexpr):
     if TRANSFORM == SOFTCAP:
         x = softcap_of(x, softcap)
     if TRANSFORM != PLAIN:
-        x = x / temperature
+        x = x / tl.full((), temperature, x.dtype)
     return x
 
 
 @triton.jit
-def per_row(number, rows, row, exists, ACC: tl.constexpr):
-    """A number, times one of each row where there is an array of them."""
-    out = tl.zeros(row.shape, ACC) + tl.full((), number, ACC)
+def per_row(number, rows, row, exists):
+    """A number, times one of each row where there is an array of them; in float64, as all arithmetic of single rows."""
+    out = tl.zeros(row.shape, tl.float64) + tl.full((), number, tl.float64)
     if rows is not None:
-        out = out * tl.load(rows + row, mask=exists, other=0.0).to(ACC)
+        out = out * tl.load(rows + row, mask=exists, other=0.0).to(tl.float64)
     return out
 
 
@@ -126,6 +126,7 @@ def finished(top, rest, u, mass, spread):
 @triton.jit
 def loss_of(top, log_sum, z_label, u, entropy, b, c, l, zeta, h):
     """Every term with a coefficient of 0 is 0, whatever its statistic."""
+    top, log_sum = top.to(tl.float64), log_sum.to(tl.float64)
     lse = top + log_sum
     sum = tl.where(b != 0, b * ((top - z_label) + log_sum), 0.0)
     sum += tl.where(c != 0, c * u, 0.0)
@@ -136,47 +137,34 @@ def loss_of(top, log_sum, z_label, u, entropy, b, c, l, zeta, h):
 
 @triton.jit
 def entries(
-    z,
-    w,
-    is_label,
-    top,
-    rest,
-    mass,
-    entropy,
-    b,
-    c,
-    l,
-    zeta,
-    h,
-    scale,
-    FINE: tl.constexpr,
-    MEASURE: tl.constexpr,
-    ENTROPY: tl.constexpr,
-):
+    z, w, is_label, top, rest, mass, entropy, b, c, l, zeta, h, scale,
+    FINE: tl.constexpr, MEASURE: tl.constexpr, ENTROPY: tl.constexpr,
+):  # fmt: skip
     """The gradient to z, times `scale`: A·p_k - c·w_k - b·[k = y] + h·p_k·(lse - z_k - entropy).
 
     Where a class leads, A·p - b would cancel: it is made from 1 - p, and for a one-hot target the differences before it
     are exactly 0.
     """
+    b, c, h = b * scale, c * scale, h * scale
     log_sum = log1p(rest)
-    b, h = b * scale, h * scale
     other = (l + tl.where(zeta != 0, 2.0 * zeta * (top + log_sum), 0.0)) * scale
-    every = b + other
+    measure = tl.where(c != 0, c * mass, 0.0) if MEASURE else 0.0 * c
+    every = b + measure + other
+    inverse = 1.0 / (1.0 + rest.to(tl.float64))
+    gap = (every * rest * inverse).to(z.dtype)[:, None]
+    all_of_p = (every * inverse).to(z.dtype)[:, None]
+    b, c, measure, other = b.to(z.dtype)[:, None], c.to(z.dtype)[:, None], measure.to(z.dtype), other.to(z.dtype)
+    e = exp_of_difference(z, top[:, None], FINE)
+    to_label = tl.where(is_label, b, 0.0)
+    of_leader, of_others = (b - to_label) + (other[:, None] - gap), all_of_p * e - to_label
     if MEASURE:
-        c = c * scale
-        measure = tl.where(c != 0, c * mass, 0.0)
-        every += measure
-    inverse = 1.0 / (1.0 + rest)
-    p = exp_of_difference(z, top[:, None], FINE) * inverse[:, None]
-    to_label = tl.where(is_label, b[:, None], 0.0)
-    of_leader = (b[:, None] - to_label) + other[:, None] - (every * (rest * inverse))[:, None]
-    of_others = every[:, None] * p - to_label
-    if MEASURE:
-        to_class = tl.where((c != 0)[:, None], c[:, None] * w, 0.0)
+        to_class = tl.where(c != 0, c * w, 0.0)
         of_leader += measure[:, None] - to_class
         of_others -= to_class
     g = tl.where(z == top[:, None], of_leader, of_others)
     if ENTROPY:
+        p = e * inverse.to(z.dtype)[:, None]
         surprise = (top[:, None] - z) + (log_sum - entropy)[:, None]
-        g += tl.where((h == 0)[:, None] | (p == 0), 0.0, h[:, None] * p * surprise)
+        h = h.to(z.dtype)[:, None]
+        g += tl.where((h == 0) | (p == 0), 0.0, h * p * surprise)
     return g

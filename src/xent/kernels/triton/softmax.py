@@ -123,17 +123,24 @@ def local(label, start, BLOCK: tl.constexpr):
 
 
 @triton.jit
-def coefficients(b, c, zeta, b_rows, c_rows, l_rows, zeta_rows, h_rows, row, exists, ACC: tl.constexpr):
+def coefficients(b, c, zeta, b_rows, c_rows, l_rows, zeta_rows, h_rows, row, exists):
     """(b, c, l, zeta, h) of each row; l and h are 0 where there is no array of them."""
-    none = tl.zeros(row.shape, ACC)
-    l, h = none, none
+    l, h = per_row(0.0, None, row, exists), per_row(0.0, None, row, exists)
     if l_rows is not None:
-        l = tl.load(l_rows + row, mask=exists, other=0.0).to(ACC)
+        l = per_row(1.0, l_rows, row, exists)
     if h_rows is not None:
-        h = tl.load(h_rows + row, mask=exists, other=0.0).to(ACC)
-    b = per_row(b, b_rows, row, exists, ACC)
-    c = per_row(c, c_rows, row, exists, ACC)
-    return b, c, l, per_row(zeta, zeta_rows, row, exists, ACC), h
+        h = per_row(1.0, h_rows, row, exists)
+    b, c = per_row(b, b_rows, row, exists), per_row(c, c_rows, row, exists)
+    return b, c, l, per_row(zeta, zeta_rows, row, exists), h
+
+
+@triton.jit
+def gradient_factor(scale, temperature):
+    """What multiplies every entry of the gradient to x: the scale, and dz/dx but for the soft cap."""
+    factor = 1.0 / tl.full((), temperature, tl.float64)
+    if scale is not None:
+        factor = tl.load(scale).to(tl.float64) * factor
+    return factor
 
 
 @triton.jit
@@ -190,10 +197,9 @@ def softmax_rows(
     at = group * group_stride + member * member_stride
     t_at = group * t_group + member * t_member
     g_at = group * g_group + member * g_member
-    temperature, softcap = tl.full((), temperature, ACC), tl.full((), softcap, ACC)
     classes = tl.full((), classes, tl.int64)
     label, live, invalid = labels_of(index, row, exists)
-    b, c, l, zeta, h = coefficients(b, c, zeta, b_rows, c_rows, l_rows, zeta_rows, h_rows, row, exists, ACC)
+    b, c, l, zeta, h = coefficients(b, c, zeta, b_rows, c_rows, l_rows, zeta_rows, h_rows, row, exists)
     if lse_out is None:  # what has no weight is not read
         live = live & ((b != 0) | (c != 0) | (l != 0) | (zeta != 0) | (h != 0))
     ARGMAX: tl.constexpr = argmax_out is not None
@@ -229,9 +235,7 @@ def softmax_rows(
     )  # fmt: skip
 
     if g is not None:
-        factor = 1.0 / temperature
-        if scale is not None:
-            factor = tl.load(scale).to(ACC) * factor
+        factor = gradient_factor(scale, temperature)
         k = tl.arange(0, BLOCK)
         if WHOLE:
             value = gradient_tile(
@@ -271,7 +275,6 @@ def softmax_collect(
     group, member, row, exists = rows_of(tl.program_id(0), members, ROWS)
     at = group * group_stride + member * member_stride
     t_at = group * t_group + member * t_member
-    temperature, softcap = tl.full((), temperature, ACC), tl.full((), softcap, ACC)
     label, live, _ = labels_of(index, row, exists)
     ARGMAX: tl.constexpr = best_out is not None
     v_here = v
@@ -318,7 +321,7 @@ def softmax_conclude(
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     exists = row < rows
     _, live, invalid = labels_of(index, row, exists)
-    b, c, l, zeta, h = coefficients(b, c, zeta, b_rows, c_rows, l_rows, zeta_rows, h_rows, row, exists, ACC)
+    b, c, l, zeta, h = coefficients(b, c, zeta, b_rows, c_rows, l_rows, zeta_rows, h_rows, row, exists)
     if lse_out is None:
         live = live & ((b != 0) | (c != 0) | (l != 0) | (zeta != 0) | (h != 0))
     part = tl.arange(0, PARTS).to(tl.int64)
@@ -384,14 +387,11 @@ def softmax_apply(
     if made is not None:
         if is_made(scale, made):
             return
-    temperature, softcap = tl.full((), temperature, ACC), tl.full((), softcap, ACC)
     ENTROPY: tl.constexpr = h_rows is not None
     v_here = v
     if v is not None:
         v_here = v + first
-    factor = 1.0 / temperature
-    if scale is not None:
-        factor = tl.load(scale).to(ACC) * factor
+    factor = gradient_factor(scale, temperature)
     tiles = row_blocks.to(tl.int64) * tl.cdiv(classes, BLOCK)
     for number in range(tl.program_id(0).to(tl.int64), tiles, tl.num_programs(0)):
         group, member, row, exists = rows_of(number % row_blocks, members, ROWS)
@@ -401,7 +401,7 @@ def softmax_apply(
         g_at = group * g_group + member * g_member
         label, live, invalid = labels_of(index, row, exists)
         b_i, c_i, l_i, zeta_i, h_i = coefficients(
-            b, c, zeta, b_rows, c_rows, l_rows, zeta_rows, h_rows, row, exists, ACC
+            b, c, zeta, b_rows, c_rows, l_rows, zeta_rows, h_rows, row, exists
         )  # fmt: skip
         live = live & ((b_i != 0) | (c_i != 0) | (l_i != 0) | (zeta_i != 0) | (h_i != 0))
         top_i, rest_i, mass_i, entropy_i = known(row, exists, top, rest, mass, entropy, ACC)
@@ -432,9 +432,8 @@ def softmax_topk_entries(
     group, member, row, exists = rows_of(tl.program_id(0), members, ROWS)
     at = group * group_stride + member * member_stride - first * class_stride
     g_at = group * g_group + member * g_member - first * g_class
-    temperature, softcap = tl.full((), temperature, ACC), tl.full((), softcap, ACC)
     ENTROPY: tl.constexpr = h_rows is not None
-    b, c, l, zeta, h = coefficients(b, c, zeta, b_rows, c_rows, l_rows, zeta_rows, h_rows, row, exists, ACC)
+    b, c, l, zeta, h = coefficients(b, c, zeta, b_rows, c_rows, l_rows, zeta_rows, h_rows, row, exists)
     live = exists & ((b != 0) | (c != 0) | (l != 0) | (zeta != 0) | (h != 0))
     top, rest, mass, entropy = known(row, exists, top, rest, mass, entropy, ACC)
     raw, z, w, number = topk_targets(
@@ -444,9 +443,7 @@ def softmax_topk_entries(
     base = tl.zeros((ROWS, KPAD), ACC) + tl.full((), beta, ACC)
     if v is not None:
         base = base * tl.load(v + number, mask=number >= 0, other=0.0).to(ACC)
-    factor = 1.0 / temperature
-    if scale is not None:
-        factor = tl.load(scale).to(ACC) * factor
+    factor = gradient_factor(scale, temperature)
     nobody = tl.zeros((ROWS, KPAD), tl.int32) != 0
     value = entries(
         z, base + w, nobody, top, rest, mass, entropy, b, c, l, zeta, h, factor, FINE, True, ENTROPY
