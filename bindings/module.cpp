@@ -38,6 +38,20 @@ NB_MODULE(_native, m) {
   nb::set_leak_warnings(false);  // at exit, objects that an exception keeps alive are no leak
   m.doc() = "Native kernels. Internal: addresses are not checked.";
 
+  m.def(
+      "address",
+      [](nb::handle array) -> uintptr_t {
+        if (array.is_none()) return 0;
+        Py_buffer view;
+        if (PyObject_GetBuffer(array.ptr(), &view, PyBUF_STRIDES) == 0) {
+          PyBuffer_Release(&view);
+          return reinterpret_cast<uintptr_t>(view.buf);
+        }
+        PyErr_Clear();  // dtypes that buffers do not know
+        return nb::cast<uintptr_t>(array.attr("__array_interface__")["data"][0]);
+      },
+      "array"_a.none(), "Where the data of an array of NumPy lies; 0 of None.");
+
   nb::class_<Softmax>(m, "Softmax")
       .def(
           "__init__",

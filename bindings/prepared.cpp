@@ -1,6 +1,7 @@
 #include "prepared.h"
 
 #include <cmath>
+#include <optional>
 #include <vector>
 
 #include "xent.h"
@@ -64,6 +65,8 @@ struct PreparedSoftmax {
           double upstream, uintptr_t upstream_rows) const {
     xent::Softmax p = problem;
     const i64 rows = p.rows();
+    std::optional<nb::gil_scoped_release> released;  // for what takes long enough that other threads could do something
+    if (rows * p.classes >= 65536) released.emplace();
     const size_t n = size_t(rows);
     p.logits.data = pointer<char>(logits);
     if (class_weight && !weights.are_weights(class_weight, bounds)) return bad_weight;

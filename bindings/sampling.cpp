@@ -104,6 +104,51 @@ void add_samplers(nb::module_& m) {
       },
       "trues"_a, "rows"_a, "per_row"_a, "sampled"_a, "size"_a, "Rows and columns, each the bytes of int64.");
   m.def(
+      "log_counts",
+      [](uintptr_t counts, bool wide, i64 n, uintptr_t out) {
+        return wide ? xent::log_counts(pointer<const double>(counts), n, pointer<double>(out))
+                    : xent::log_counts(pointer<const float>(counts), n, pointer<double>(out));
+      },
+      "counts"_a, "wide"_a, "n"_a, "out"_a, "The first count that is not positive and finite, or -1.");
+  m.def(
+      "gather_lines",
+      [](uintptr_t from, i64 stride, i64 bytes, uintptr_t ids, i64 n, uintptr_t to) {
+        const nb::gil_scoped_release released;
+        xent::gather_lines(pointer<char>(from), stride, bytes, pointer<i64>(ids), n, pointer<char>(to));
+      },
+      "source"_a, "stride"_a, "bytes"_a, "ids"_a, "n"_a, "to"_a, "Lines with these numbers, side by side.");
+  nb::class_<xent::Candidates>(m, "Candidates")
+      .def(
+          "__init__",
+          [](xent::Candidates* self, i64 rows, i64 trues, i64 sampled, i64 width, int dtype, uintptr_t inputs, uintptr_t lines) {
+            new (self) xent::Candidates{rows, trues, sampled, width, static_cast<xent::Dtype>(dtype), pointer<char>(inputs),
+                                        pointer<char>(lines)};
+          },
+          "rows"_a, "trues"_a, "sampled"_a, "width"_a, "dtype"_a, "inputs"_a, "lines"_a)
+      .def(
+          "logits",
+          [](const xent::Candidates& c, uintptr_t bias, double temperature, uintptr_t true_shift, uintptr_t sampled_shift,
+             uintptr_t hit_rows, uintptr_t hit_columns, i64 hits, uintptr_t logits) {
+            const nb::gil_scoped_release released;
+            const xent::CandidateShifts shifts{pointer<char>(bias),        temperature,
+                                               pointer<double>(true_shift), pointer<double>(sampled_shift),
+                                               pointer<i64>(hit_rows),      pointer<i64>(hit_columns), hits};
+            xent::kernels().candidate_logits(c, shifts, pointer<char>(logits));
+          },
+          "bias"_a, "temperature"_a, "true_shift"_a, "sampled_shift"_a, "hit_rows"_a, "hit_columns"_a, "hits"_a, "logits"_a,
+          "Completes logits that hold the products of the sampled classes.")
+      .def(
+          "gradients",
+          [](const xent::Candidates& c, uintptr_t upstream, double scale, uintptr_t of_inputs, uintptr_t of_lines,
+             uintptr_t of_bias) {
+            const nb::gil_scoped_release released;
+            xent::kernels().candidate_gradients(c, pointer<char>(upstream), scale, pointer<char>(of_inputs),
+                                                pointer<char>(of_lines), pointer<char>(of_bias));
+          },
+          "upstream"_a, "scale"_a, "of_inputs"_a, "of_lines"_a, "of_bias"_a,
+          "Gradients into the addresses that are not 0, but for products over the sampled classes.");
+
+  m.def(
       "distort",
       [](uintptr_t weights, i64 n, float distortion, uintptr_t out) {
         xent::distort(pointer<const float>(weights), n, distortion, pointer<float>(out));

@@ -133,6 +133,19 @@ Outcome Sampler::run(const Draw<Real>& out, bool (*stop)()) {
 template Outcome Sampler::run(const Draw<float>&, bool (*)());
 template Outcome Sampler::run(const Draw<double>&, bool (*)());
 
+template <class Real>
+i64 log_counts(const Real* counts, i64 n, double* out) {
+  i64 bad = -1;
+  for (i64 i = n; i-- > 0;) {
+    if (!(counts[i] > 0 && std::isfinite(counts[i]))) bad = i;
+    out[i] = std::log(double(counts[i]));
+  }
+  return bad;
+}
+
+template i64 log_counts(const float*, i64, double*);
+template i64 log_counts(const double*, i64, double*);
+
 Outcome Sampler::draw(const Draw<float>& out, bool (*stop)()) { return run(out, stop); }
 Outcome Sampler::draw(const Draw<double>& out, bool (*stop)()) { return run(out, stop); }
 

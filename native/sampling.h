@@ -120,6 +120,11 @@ class LearnedUnigram final : public Sampler {
   WeightTree tree_;
 };
 
+// sampling.cpp
+// Logarithms of counts; returns the first count that is not positive and finite, or -1.
+template <class Real>
+i64 log_counts(const Real* counts, i64 n, double* out);
+
 // hits.cpp
 struct Hits {
   std::vector<i64> rows, columns;

@@ -100,6 +100,24 @@ struct Total {
   bool bad_label;
 };
 
+// N rows of inputs, the lines of a weight for the T true classes of each, and those for S classes sampled for all of them.
+// Contiguous float32 or float64.
+struct Candidates {
+  i64 rows = 0, trues = 0, sampled = 0, width = 0;
+  Dtype dtype = Dtype::f32;
+  const char* inputs = nullptr;  // [rows, width]
+  const char* lines = nullptr;   // [rows·trues + sampled, width]
+};
+
+// What their logits are beside products: bias / temperature - shift is added; -inf where a sampled class is no false one.
+struct CandidateShifts {
+  const char* bias = nullptr;                                // [rows·trues + sampled]; null: 0
+  double temperature = 1;
+  const double *trues = nullptr, *sampled = nullptr;         // [rows·trues], [sampled]; null: 0
+  const i64 *hit_rows = nullptr, *hit_columns = nullptr;     // [hits], by rising row
+  i64 hits = 0;
+};
+
 // What one instruction set provides.
 struct Kernels {
   const char* name;
@@ -121,6 +139,12 @@ struct Kernels {
   // where that is to be asked itself.
   void (*log_uniform_ids)(const uint32_t* words, i64 n, double log_range, double top, i64* ids);
   void (*log_uniform_probabilities)(const i64* ids, i64 n, double log_range, float* p);
+  // Completes logits [rows, trues + sampled] of candidates, which hold the products of the sampled ones.
+  void (*candidate_logits)(const Candidates&, const CandidateShifts&, char* logits);
+  // Of an upstream gradient [rows, trues + sampled], times `scale`, into what is not null: the gradients to the inputs
+  // [rows, width] and to the first rows·trues lines, without what products over the sampled classes give; to the bias.
+  void (*candidate_gradients)(const Candidates&, const char* upstream, double scale, char* of_inputs, char* of_lines,
+                              char* of_bias);
 };
 
 // The kernels in use: the best instruction set this processor has, or the one forced.
@@ -137,6 +161,10 @@ struct Labels {
 };
 // Checks labels and, where `out` is not null, writes class, skip_row or invalid_row.
 Labels resolve_labels(const i64* labels, i64 rows, i64 classes, bool has_ignore, i64 ignore, i64* out);
+
+// gather.cpp
+// Copies lines of `bytes` each that are `stride` bytes apart: those with the numbers `ids`, side by side.
+void gather_lines(const char* from, i64 stride, i64 bytes, const i64* ids, i64 n, char* to);
 
 // sum.cpp
 // Sum in a fixed order, whatever thread made which part: in pairs, so that the rounding grows with log n only.

@@ -12,9 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _native
+from .._native import Candidates as Candidates
 from .._native import PreparedActivation as PreparedActivation
 from .._native import PreparedElementwise as PreparedElementwise
 from .._native import PreparedSoftmax as PreparedSoftmax
+from .._native import address as address
+from .._native import gather_lines as gather_lines
 from ..problem import RowLayout
 
 DTYPE_CODES = {"float32": 0, "float64": 1, "bfloat16": 2, "float16": 3}
@@ -55,11 +58,6 @@ class IndexLabels(NamedTuple):
     address: int
     owner: Any
     given: Any
-
-
-def address(array: NDArray[Any] | None) -> int:
-    """Where a NumPy array's data lies; 0 for None."""
-    return 0 if array is None else array.__array_interface__["data"][0]
 
 
 def pooled(nbytes: int) -> NDArray[np.uint8]:

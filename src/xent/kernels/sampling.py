@@ -46,6 +46,12 @@ def draw(sampler: NativeSampler, size: int, true_classes: NDArray[np.int64], dty
     return Drawn(ids, true_expected, sampled_expected) if done else None
 
 
+def log_counts(counts: NDArray[Any]) -> tuple[NDArray[np.float64], int]:
+    """Logarithms of contiguous float32 or float64; where the first is that is not positive and finite, or -1."""
+    out = np.empty(counts.shape)
+    return out, _native.log_counts(address(counts), counts.itemsize == 8, counts.size, address(out))
+
+
 def unigram(weights: NDArray[np.float32], size: int, unique: bool, seeds: Seeds) -> NativeSampler:
     """Of contiguous weights, which are copied."""
     return _native.unigram_sampler(address(weights), weights.size, size, unique, *seeds)
