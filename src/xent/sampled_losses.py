@@ -8,7 +8,7 @@ from typing import Any
 from .api import sigmoid_cross_entropy, softmax_cross_entropy
 from .errors import type_error, value_error
 from .frontends import frontend_for
-from .frontends.sampled import Ranking
+from .frontends.sampled import Ranking, Reduced
 from .labels import TopK
 from .losses.weights import finite_weights
 from .options import check_reduction, positive_number
@@ -52,12 +52,13 @@ def _loss(
     ranking: Ranking | None = None,
 ) -> Any:
     """A loss of the logits of true and sampled classes: `reduced` is `_softmax` or `_binary`."""
-    frontend = frontend_for(inputs, "inputs")
-    found = frontend.sampled_logits(
+    whole = (reduction, normalizer) if reduced is _softmax and sample_weight is None else None
+    return frontend_for(inputs, "inputs").sampled_loss(
         inputs,
         weight,
         labels,
         _source(sampler, candidates, weight),
+        reduced=Reduced(lambda xp, found: reduced(xp, found, sample_weight, reduction, normalizer), whole),
         bias=bias,
         corrected=corrected,
         remove_hits=flag("remove_accidental_hits", remove_hits),
@@ -66,7 +67,6 @@ def _loss(
         validate=flag("validate", validate),
         ranking=ranking,
     )
-    return reduced(frontend.NAMESPACE, found, sample_weight, reduction, normalizer)
 
 
 def _softmax(xp: Any, found: Any, sample_weight: Any, reduction: str, normalizer: Any) -> Any:

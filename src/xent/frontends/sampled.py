@@ -30,6 +30,15 @@ class Sampled(NamedTuple):
     """T"""
 
 
+class Reduced(NamedTuple):
+    """What becomes of the logits."""
+
+    loss: Callable[[Any, Sampled], Any]
+    """Of the namespace and the logits."""
+    softmax: tuple[str, Any] | None
+    """Reduction and normalizer, if that is the softmax loss without sample weights."""
+
+
 class Ranking(NamedTuple):
     """Of the classes drawn only those with the largest logits stay."""
 
@@ -84,7 +93,7 @@ def _checked(xp: Any, inputs: Any, weight: Any, labels: Any, bias: Any, drawing:
     return _Arguments(x, w, b, y, dtype)
 
 
-def sampled_logits(
+def sampled_loss(
     xp: Any,
     logits_of: Callable[..., Any],
     logsumexp: Callable[[Any, int], Any],
@@ -93,6 +102,7 @@ def sampled_logits(
     labels: Any,
     candidates: Sampler | Candidates,
     *,
+    reduced: Reduced,
     bias: Any,
     corrected: bool,
     remove_hits: bool,
@@ -100,11 +110,13 @@ def sampled_logits(
     sparse: bool,
     validate: bool,
     ranking: Ranking | None = None,
-) -> Sampled:
-    """The logits for candidates that are given, or drawn once the labels are known.
+    softmax_of: Callable[..., Any] | None = None,
+) -> Any:
+    """The loss for candidates that are given, or drawn once the labels are known.
 
     Args:
-        logits_of: `sampling.logits.sampled_logits`, or what calls it.
+        logits_of: `sampling.logits.sampled_logits`, or what calls it. softmax_of: logits and their softmax loss in one,
+            or None where that is not to be had.
         corrected: the logits lose the logarithm of the expected counts.
         sparse: the gradients to weight and bias are sparse.
     """
@@ -115,27 +127,27 @@ def sampled_logits(
         proposal = _ranked(xp, logsumexp, lines, a, proposal, ranking)
     if remove_hits:
         proposal = proposals.with_hits(xp, proposal)
-    logits = logits_of(xp, lines, a.inputs, a.weight, a.bias, _owned(xp, a, proposal), a.dtype, temperature)
+    head = xp, lines, a.inputs, a.weight, a.bias, proposal, a.dtype, temperature
+    if softmax_of is not None and reduced.softmax is not None:
+        loss = softmax_of(*head, *reduced.softmax)
+        if loss is not None:
+            return loss
+    logits = logits_of(*head)
     zeros = xp.zeros_like(xp.own(a.true_ids, a.inputs)[:, 0])
-    return Sampled(logits, sampling_logits.by_rows(xp, zeros, a.inputs), a.true_ids.shape[1])
-
-
-def _owned(xp: Any, a: _Arguments, proposal: Proposal) -> Proposal:
-    """The proposal in the framework's arrays; hits whose places are known stay what they are."""
-    owned = (None if p is None else xp.own(p, a.inputs) for p in proposal[:-1])
-    return Proposal(*owned, hits=proposal.hits)  # type: ignore[misc]
+    return reduced.loss(xp, Sampled(logits, sampling_logits.by_rows(xp, zeros, a.inputs), a.true_ids.shape[1]))
 
 
 def _proposal(xp: Any, a: _Arguments, candidates: Sampler | Candidates, corrected: bool, validate: bool) -> Proposal:
     classes = xp.shape(a.weight)[0]
     if isinstance(candidates, Sampler):
         # a class beyond a sampler's range has no expected count
-        reach, labels = candidates.range_max, a.true_ids
+        reach, labels, outside = candidates.range_max, a.true_ids, None
         if validate:
             remedy = f"The sampler draws from {reach} of {classes} classes: map the labels into its range, or widen it."
             proposals.check_ids("labels", labels, reach, remedy)
-        drawn = candidates.sample(labels if validate else proposals.inside(labels, reach)[0])
-        return proposals.known(labels, reach, drawn, corrected, validate)
+        else:
+            labels, outside = proposals.inside(labels, reach)
+        return proposals.in_range(labels, candidates.sample(labels), corrected, outside)
     parts = zip(Candidates._fields, proposals.as_candidates(candidates), (True, corrected, corrected), strict=True)
     given: list[Any] = [
         xp.as_array(f"candidates.{name}", part, a.inputs) if used else None for name, part, used in parts
@@ -158,7 +170,7 @@ def _ranked(
     ranking: Ranking,
 ) -> Proposal:
     """The proposal of the sampled classes whose logits, divided by a temperature, have the largest log-sum-exp."""
-    owned = _owned(xp, a, proposal)
+    owned = proposals.owned(xp, proposal, a.inputs)
     shape = xp.shape(owned.sampled_ids)
     if len(shape) != 1:
         expected = "shape (S,): one list for all rows"

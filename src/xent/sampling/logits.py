@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .hits import AccidentalHits
-from .proposal import Proposal
+from .proposal import Proposal, owned
 
 Lines = Callable[[Any, Any, str], Any]  # (array, ids [M], dtype) -> the array's lines with these numbers, in a dtype
 
@@ -47,6 +47,7 @@ def sampled_logits(
 
     `inputs`: [..., D]; all their axes but the last are the N rows of the proposal.
     """
+    proposal = owned(xp, proposal, inputs)
     parts = list(products(xp, as_rows(xp, inputs, dtype), gathered(xp, lines, weight, proposal, dtype)))
     if bias is not None:
         added = gathered(xp, lines, bias, proposal, dtype)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import label_error, type_error, value_error
-from ..kernels.sampling import first_outside
+from ..kernels.sampling import first_outside, log_counts
 from ..problem import INTEGER_DTYPES, LOGIT_DTYPES, Shape
 from .hits import AccidentalHits, accidental_hits
 from .sampler import Candidates
@@ -90,13 +90,20 @@ def known(
     Raises:
         IndexError: an id out of range. ValueError: counts that are not positive.
     """
-    sampled = np.ascontiguousarray(candidates.sampled_ids, np.int64)
-    check_ids("candidates.sampled_ids", sampled, classes)
+    check_ids("candidates.sampled_ids", np.ascontiguousarray(candidates.sampled_ids, np.int64), classes)
     outside = None
     if validate:
         check_ids("labels", true_ids, classes)
     else:
         true_ids, outside = inside(true_ids, classes)
+    return in_range(true_ids, candidates, corrected, outside)
+
+
+def in_range(
+    true_ids: NDArray[np.int64], candidates: Candidates, corrected: bool, outside: NDArray[np.bool_] | None
+) -> Proposal:
+    """The same of ids that are classes; `outside`: which of the true ones stand for what was none."""
+    sampled = np.ascontiguousarray(candidates.sampled_ids, np.int64)
     of_true, of_sampled = None, None
     if corrected:
         counts = candidates.true_expected_count, candidates.sampled_expected_count
@@ -147,18 +154,24 @@ def inside(ids: NDArray[np.int64], classes: int) -> tuple[NDArray[np.int64], NDA
 
 
 def _log_counts(argument: str, counts: Any, ids: NDArray[np.int64]) -> NDArray[np.float64]:
-    wide = np.asarray(counts, np.float64).reshape(ids.shape)
-    fine = (wide > 0) & np.isfinite(wide)
-    if not fine.all():
-        at = int(np.argmin(fine))
+    counts = np.asarray(counts).reshape(ids.shape)
+    counts = np.ascontiguousarray(counts, np.float32 if counts.dtype == np.float32 else np.float64)
+    logs, at = log_counts(counts)
+    if at >= 0:
         raise value_error(
             argument,
             "positive finite counts",
-            f"{wide.reshape(-1)[at]:g} of class {ids.reshape(-1)[at]}, whose log q is not finite",
+            f"{counts.reshape(-1)[at]:g} of class {ids.reshape(-1)[at]}, whose log q is not finite",
             "A sampler that never draws a class, such as a reserved id, has no count of it: leave such rows out, or "
             "use negative_sampling_loss.",
         )
-    return np.log(wide)
+    return logs
+
+
+def owned(xp: Any, proposal: Proposal, like: Any) -> Proposal:
+    """The proposal in the framework's arrays; hits whose places are known stay what they are."""
+    parts = (None if p is None else xp.own(p, like) for p in proposal[:-1])
+    return Proposal(*parts, hits=proposal.hits)  # type: ignore[misc]
 
 
 def chosen(xp: Any, proposal: Proposal, take: Callable[[Any], Any], fraction: float) -> Proposal:

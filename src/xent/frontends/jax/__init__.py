@@ -13,7 +13,7 @@ from .probability_loss import binary_cross_entropy_from_probs, cross_entropy_fro
 from .softmax_loss import softmax_cross_entropy
 from .sparse_gradients import sparse_when_asked
 
-sampled_logits = sparse_when_asked(partial(sampled.sampled_logits, NAMESPACE, logits.sampled_logits, logsumexp))
+sampled_loss = sparse_when_asked(partial(sampled.sampled_loss, NAMESPACE, logits.sampled_logits, logsumexp))
 in_batch_logits = partial(sampled.in_batch_logits, NAMESPACE, logits.in_batch_logits)
 
 __all__ = [
@@ -28,7 +28,7 @@ __all__ = [
     "log_sigmoid",
     "log_softmax",
     "logsumexp",
-    "sampled_logits",
+    "sampled_loss",
     "sigmoid",
     "softmax",
     "softmax_cross_entropy",

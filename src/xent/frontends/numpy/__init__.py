@@ -12,7 +12,7 @@ from .linked_logits import linked_in_batch_logits, linked_logits
 from .probability_loss import binary_cross_entropy_from_probs, cross_entropy_from_probs, kl_divergence
 from .softmax_loss import softmax_cross_entropy
 
-sampled_logits = partial(sampled.sampled_logits, NAMESPACE, linked_logits, logsumexp)
+sampled_loss = partial(sampled.sampled_loss, NAMESPACE, linked_logits, logsumexp)
 in_batch_logits = partial(sampled.in_batch_logits, NAMESPACE, linked_in_batch_logits)
 
 __all__ = [
@@ -27,7 +27,7 @@ __all__ = [
     "log_sigmoid",
     "log_softmax",
     "logsumexp",
-    "sampled_logits",
+    "sampled_loss",
     "sigmoid",
     "softmax",
     "softmax_cross_entropy",

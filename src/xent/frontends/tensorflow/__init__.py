@@ -52,8 +52,8 @@ cross_entropy_from_probs = _of_tensors(_cross_entropy_from_probs, "probs")
 binary_cross_entropy_from_probs = _of_tensors(_binary_cross_entropy_from_probs, "probs")
 kl_divergence = _of_tensors(partial(probability_loss.kl_divergence, NAMESPACE), "predictions")
 
-sampled_logits = _of_tensors(
-    partial(sampled.sampled_logits, NAMESPACE, logits.sampled_logits, activations.logsumexp), "inputs"
+sampled_loss = _of_tensors(
+    partial(sampled.sampled_loss, NAMESPACE, logits.sampled_logits, activations.logsumexp), "inputs"
 )
 in_batch_logits = _of_tensors(partial(sampled.in_batch_logits, NAMESPACE, logits.in_batch_logits), "queries")
 
@@ -69,7 +69,7 @@ __all__ = [
     "log_sigmoid",
     "log_softmax",
     "logsumexp",
-    "sampled_logits",
+    "sampled_loss",
     "sigmoid",
     "softmax",
     "softmax_cross_entropy",

@@ -7,10 +7,10 @@ from ...sampling import logits
 from .. import probability_loss, sampled
 from .activations import log_softmax, logsumexp, softmax
 from .arrays import NAMESPACE
-from .candidate_logits import sampled_logits
 from .elementwise_loss import elementwise_loss, log_sigmoid, sigmoid
 from .gradients import value_and_grad
 from .linear_loss import linear_sigmoid_cross_entropy, linear_softmax_cross_entropy
+from .sampled_loss import sampled_loss
 from .softmax_loss import softmax_cross_entropy
 
 cross_entropy_from_probs = partial(probability_loss.cross_entropy_from_probs, NAMESPACE)
@@ -33,7 +33,7 @@ __all__ = [
     "log_sigmoid",
     "log_softmax",
     "logsumexp",
-    "sampled_logits",
+    "sampled_loss",
     "sigmoid",
     "softmax",
     "softmax_cross_entropy",

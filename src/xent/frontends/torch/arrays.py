@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from ...errors import type_error
+from ...kernels import native
 from ...kernels.native import DTYPE_CODES, POOLED_BYTES, Memory, PerRow, pooled
 from ...losses.weights import check_normalizer
 from ...problem import dense_strides, row_layout
@@ -136,6 +138,8 @@ class _Namespace:
     @staticmethod
     def values(x: Tensor) -> Any:
         """The values, on whichever device they are; None of a tensor that has none."""
+        if is_readable(x):
+            return numpy_of(x)
         if torch.compiler.is_compiling() or _is_watched() or x.is_meta:
             return None
         with torch._C._DisableFuncTorch():
@@ -166,6 +170,18 @@ class _Namespace:
 
 
 NAMESPACE = _Namespace()
+
+
+def gather_lines(array: Tensor, ids: Tensor, out: Tensor) -> Tensor:
+    """The lines of an array with these numbers, in range, into a contiguous tensor, which may be wider."""
+    found = out if out.dtype is array.dtype else torch.empty_like(out, dtype=array.dtype)
+    if array.ndim == 1 or array.stride(1) == 1:
+        size = array.itemsize
+        where = array.data_ptr(), array.stride(0) * size, found[:1].numel() * size
+        native.gather_lines(*where, ids.data_ptr(), len(ids), found.data_ptr())
+    else:
+        torch.index_select(array, 0, ids, out=found)
+    return out if found is out else out.copy_(found)
 
 
 def gradient_of_lines(array: Tensor, ids: Tensor, lines: Tensor, sparse: bool) -> Tensor:
@@ -212,7 +228,12 @@ INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 
 def is_plain(tensor: Tensor) -> bool:
     """Whether a tensor is ordinary memory of the CPU: no other device, subclass, tracer or sparse layout."""
-    return is_memory(tensor) and is_unobserved()
+    return are_plain((tensor,))
+
+
+def are_plain(tensors: Iterable[Tensor | None]) -> bool:
+    """Whether all of them are, or None."""
+    return is_unobserved() and all(t is None or is_memory(t) for t in tensors)
 
 
 def is_unobserved() -> bool:

@@ -1,14 +1,20 @@
-"""Logits of true and sampled classes on tensors: one buffer, and the derivative by hand, in eager calls."""
+"""Sampled losses on tensors. Eager calls on one list of sampled classes have a derivative made by hand."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from ...kernels.native import DTYPE_CODES, Candidates, address, pooled
+from ...options import SoftmaxOptions, softmax_options
 from ...sampling import logits as sampling_logits
+from ...sampling.hits import AccidentalHits
 from ...sampling.proposal import Proposal
 from .. import sampled
 from .activations import logsumexp
@@ -16,86 +22,153 @@ from .arrays import (
     NAMESPACE,
     TORCH_DTYPES,
     PlainFunction,
+    are_plain,
     by_reference,
+    gather_lines,
     gradient_of_lines,
-    is_plain,
     is_transformed,
 )
+from .softmax_loss import prepared_call, softmax_cross_entropy
+
+Reference = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+_NO_HITS = AccidentalHits(np.empty(0, np.int64), np.empty(0, np.int64))
+
+
+class CandidateCall:
+    """The logits of one call, and the gradients that follow from theirs."""
+
+    __slots__ = ("dtype", "ids", "proposal", "reference", "sparse", "temperature")
+
+    def __init__(self, reference: Reference, proposal: Proposal, dtype: str, temperature: float, sparse: bool) -> None:
+        """`reference`: the result in torch's operations."""
+        self.reference, self.proposal, self.dtype = reference, proposal, dtype
+        self.temperature, self.sparse = temperature, sparse
+        self.ids = torch.from_numpy(np.concatenate([proposal.true_ids.reshape(-1), proposal.sampled_ids]))
+
+    def logits(self, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
+        """[N, T + S], and the lines of the weight, [N·T + S, D]."""
+        proposal, (rows, count) = self.proposal, self.proposal.true_ids.shape
+        x = self._rows(inputs)
+        x = x if self.temperature == 1.0 else x / self.temperature
+        lines, out = _buffers(x.dtype, (*self.ids.shape, x.shape[1]), (rows, count + len(proposal.sampled_ids)))
+        gather_lines(weight, self.ids, lines)
+        added = None if bias is None else gather_lines(bias, self.ids, lines.new_empty(self.ids.shape))
+        hit_rows, hit_columns = proposal.hits or _NO_HITS
+        complete = self._native(x, lines).logits
+        # nothing but the arithmetic from here on: after a product the caches hold no code of Python's
+        torch.mm(x, lines[rows * count :].t(), out=out[:, count:])
+        complete(
+            0 if added is None else added.data_ptr(),
+            self.temperature,
+            address(proposal.true_shift),
+            address(proposal.sampled_shift),
+            address(hit_rows),
+            address(hit_columns),
+            hit_rows.size,
+            out.data_ptr(),
+        )
+        return out, lines
+
+    def gradients(
+        self, tensors: tuple[Any, ...], lines: Tensor, upstream: Tensor, scale: float, wanted: tuple[bool, ...]
+    ) -> list[Any]:
+        """The gradients to inputs, weight and bias that are wanted, for `scale` times that to the logits."""
+        inputs, weight, bias = tensors
+        first, count = self.proposal.true_ids.size, self.proposal.true_ids.shape[1]
+        x, scale = self._rows(inputs), scale / self.temperature
+        shapes = x.shape, lines.shape, self.ids.shape
+        made = [x.new_empty(shape) if want else None for shape, want in zip(shapes, wanted, strict=True)]
+        to_inputs, to_lines, to_bias = made
+        places = [0 if array is None else array.data_ptr() for array in made]
+        sampled, of_sampled = upstream[:, count:], lines[first:]
+        to_sampled = None if to_lines is None else to_lines[first:]
+        self._native(x, lines).gradients(upstream.data_ptr(), scale, *places)
+        if to_inputs is not None:
+            to_inputs.addmm_(sampled, of_sampled, alpha=scale)
+        if to_sampled is not None:
+            to_sampled.addmm_(sampled.t(), x, beta=0, alpha=scale)
+        return [
+            None if to_inputs is None else to_inputs.view(inputs.shape).to(inputs.dtype),
+            None if to_lines is None else gradient_of_lines(weight, self.ids, to_lines, self.sparse),
+            None if to_bias is None else gradient_of_lines(bias, self.ids, to_bias, self.sparse),
+        ]
+
+    def _native(self, x: Tensor, lines: Tensor) -> Candidates:
+        """`x`, `lines`: contiguous, in the dtype of the products."""
+        rows, count = self.proposal.true_ids.shape
+        return Candidates(
+            *(rows, count, len(self.proposal.sampled_ids), x.shape[1], DTYPE_CODES[self.dtype]),
+            *(x.data_ptr(), lines.data_ptr()),
+        )
+
+    def _rows(self, inputs: Tensor) -> Tensor:
+        return inputs.reshape(-1, inputs.shape[-1]).to(TORCH_DTYPES[self.dtype]).contiguous()
+
+
+def _buffers(dtype: torch.dtype, first: tuple[int, ...], second: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Two uninitialised contiguous tensors, in one buffer."""
+    split = math.prod(first)
+    buffer = torch.from_numpy(pooled((split + math.prod(second)) * dtype.itemsize)).view(dtype)
+    return buffer[:split].view(first), buffer[split:].view(second)
 
 
 class CandidateLogits(PlainFunction):
     """As `sampling.logits.sampled_logits`, for one list of sampled classes."""
 
     @staticmethod
-    def forward(ctx: Any, reference: Any, fixed: tuple[Proposal, torch.dtype, float, bool], *tensors: Any) -> Tensor:
-        """`reference`: the same in torch's operations. `tensors`: inputs, weight and bias."""
-        inputs, weight, bias = tensors
-        proposal, dtype, temperature, _ = fixed
-        ids = torch.cat([proposal.true_ids.reshape(-1), proposal.sampled_ids])
-        lines = torch.nn.functional.embedding(ids, weight).to(dtype)
-        ctx.reference, ctx.fixed, ctx.ids = reference, fixed, ids
+    def forward(ctx: Any, call: CandidateCall, *tensors: Any) -> Tensor:
+        """`tensors`: inputs, weight and bias."""
+        out, lines = call.logits(*tensors)
+        ctx.call = call
         ctx.save_for_backward(*tensors, lines)
-        x, (rows, count) = _rows(inputs, dtype), proposal.true_ids.shape
-        x = x if temperature == 1.0 else x / temperature
-        of_true, of_sampled = _split(lines, rows * count)
-        out = x.new_empty(rows, count + len(of_sampled))
-        true, sampled = _split(out, count, 1)
-        torch.sum(x.unsqueeze(1) * of_true.view(rows, count, x.shape[1]), -1, out=true)
-        added = None if bias is None else bias.index_select(0, ids).to(dtype)
-        if added is not None and temperature != 1.0:
-            added /= temperature
-        if proposal.true_shift is not None:
-            less = torch.cat([proposal.true_shift.reshape(-1), proposal.sampled_shift]).to(dtype)
-            added = less.neg_() if added is None else added.sub_(less)
-        if added is None:
-            torch.mm(x, of_sampled.t(), out=sampled)
-        else:
-            to_true, to_sampled = _split(added, rows * count)
-            true += to_true.view(rows, count)
-            torch.addmm(to_sampled, x, of_sampled.t(), out=sampled)
-        if proposal.hits is not None:
-            places: list[Tensor | None] = [torch.from_numpy(part) for part in proposal.hits]
-            sampled.index_put_(places, out.new_tensor(-torch.inf))
-        return out.view(*inputs.shape[:-1], out.shape[1])
+        return out.view(*tensors[0].shape[:-1], out.shape[1])
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> Any:
         *tensors, lines = ctx.saved_tensors
-        wanted = tuple(ctx.needs_input_grad[2:])
-        if is_transformed((upstream,)):
-            return None, None, *by_reference(lambda *t: (ctx.reference(*t),), tuple(tensors), (upstream,), wanted)
-        inputs, weight, bias = tensors
-        proposal, dtype, temperature, sparse = ctx.fixed
-        g = upstream.reshape(-1, upstream.shape[-1])
-        if temperature != 1.0:
-            g = g / temperature
-        rows, count = proposal.true_ids.shape
-        true, sampled = _split(g, count, 1)
-        of_true, of_sampled = _split(lines, rows * count)
-        x = _rows(inputs, dtype)
-        found: list[Any] = [None, None, None]
-        if wanted[0]:
-            of_x = torch.mm(sampled, of_sampled)
-            for t, line in zip(true.unbind(1), of_true.view(rows, count, x.shape[1]).unbind(1), strict=True):
-                of_x.addcmul_(t.unsqueeze(1), line)
-            found[0] = of_x.view(inputs.shape).to(inputs.dtype)
-        if wanted[1]:
-            made = torch.empty_like(lines)
-            to_true, to_sampled = _split(made, rows * count)
-            torch.mul(true.unsqueeze(2), x.unsqueeze(1), out=to_true.view(rows, count, x.shape[1]))
-            torch.mm(sampled.t(), x, out=to_sampled)
-            found[1] = gradient_of_lines(weight, ctx.ids, made, sparse)
-        if wanted[2]:
-            found[2] = gradient_of_lines(bias, ctx.ids, torch.cat([true.reshape(-1), sampled.sum(0)]), sparse)
-        return None, None, *found
+        return None, *_backward(ctx, tuple(tensors), lines, upstream, None)
 
 
-def _split(tensor: Tensor, at: int, axis: int = 0) -> tuple[Tensor, Tensor]:
-    return tensor.tensor_split((at,), axis)  # type: ignore[return-value]
+class CandidateSoftmax(PlainFunction):
+    """The softmax loss of such logits for one true class, a number: its gradient is made in their place."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, call: CandidateCall, options: SoftmaxOptions, normalizer: float | None, *tensors: Any
+    ) -> Tensor:
+        logits, lines = call.logits(*tensors)
+        prepared = prepared_call(logits, _zeros(logits.shape[0]), None, normalizer, options, True)
+        assert prepared is not None  # rows that lie side by side have one
+        loss = logits.new_empty(())
+        prepared.fill(logits, logits if any(ctx.needs_input_grad) else None, loss, 1.0, None)
+        ctx.call = call
+        ctx.save_for_backward(*tensors, lines, logits)
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> Any:
+        *tensors, lines, gradient = ctx.saved_tensors
+        return None, None, None, *_backward(ctx, tuple(tensors), lines, upstream, gradient)
 
 
-def _rows(inputs: Tensor, dtype: torch.dtype) -> Tensor:
-    return inputs.reshape(-1, inputs.shape[-1]).to(dtype)
+def _backward(
+    ctx: Any, tensors: tuple[Any, ...], lines: Tensor, upstream: Tensor, gradient: Tensor | None
+) -> list[Any]:
+    """`gradient`: to the logits, of a loss whose upstream gradient is a number."""
+    call: CandidateCall = ctx.call
+    wanted = tuple(ctx.needs_input_grad[-3:])
+    if is_transformed((upstream,)):
+        return by_reference(lambda *t: (call.reference(*t),), tensors, (upstream,), wanted)
+    if gradient is None:
+        return call.gradients(tensors, lines, upstream.reshape(-1, upstream.shape[-1]).contiguous(), 1.0, wanted)
+    return call.gradients(tensors, lines, gradient, float(upstream), wanted)
+
+
+def _is_ordinary(proposal: Proposal, *tensors: Tensor | None) -> bool:
+    """Whether all values are known, and all rows have one list of sampled classes."""
+    if torch.compiler.is_compiling() or not isinstance(proposal.sampled_ids, np.ndarray):
+        return False
+    return proposal.sampled_ids.ndim == 1 and are_plain(tensors)
 
 
 def candidate_logits(
@@ -113,24 +186,62 @@ def candidate_logits(
     def reference(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Any:
         return sampling_logits.sampled_logits(NAMESPACE, lines, inputs, weight, bias, proposal, dtype, temperature)
 
-    tensors = [t for t in (inputs, weight, bias, *proposal[:-1]) if t is not None]
-    # one list for all rows, whose hits are pairs of places
-    ordinary = proposal.sampled_ids.ndim == 1 and not isinstance(proposal.hits, Tensor)
-    ordinary = ordinary and not torch.compiler.is_compiling()
-    if not (ordinary and all(is_plain(t) for t in tensors)):
+    if not _is_ordinary(proposal, inputs, weight, bias):
         return reference(inputs, weight, bias)
-    fixed = proposal, TORCH_DTYPES[dtype], temperature, lines.keywords["sparse"]
-    return CandidateLogits.apply(reference, fixed, inputs, weight, bias)
+    call = CandidateCall(reference, proposal, dtype, temperature, lines.keywords["sparse"])
+    return CandidateLogits.apply(call, inputs, weight, bias)
 
 
-_sampled_logits = partial(sampled.sampled_logits, NAMESPACE, candidate_logits, logsumexp)
+def candidate_softmax(
+    xp: Any,
+    lines: Any,
+    inputs: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    proposal: Proposal,
+    dtype: str,
+    temperature: float,
+    reduction: str,
+    normalizer: Any,
+) -> Any:
+    """The softmax loss of these logits; None where it is not made along with them."""
+    options = softmax_options(reduction=reduction)
+    if options.reduction == "none" or not (normalizer is None or type(normalizer) in (int, float)):
+        return None
+    rows, count = proposal.true_ids.shape
+    if count != 1 or not rows or not _is_ordinary(proposal, inputs, weight, bias):
+        return None
+
+    def reference(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Any:
+        logits = sampling_logits.sampled_logits(NAMESPACE, lines, inputs, weight, bias, proposal, dtype, temperature)
+        return softmax_cross_entropy(
+            logits.reshape(-1, logits.shape[-1]),
+            _zeros(rows),
+            options,
+            class_weight=None,
+            sample_weight=None,
+            normalizer=normalizer,
+            return_stats=False,
+            validate=True,
+        )
+
+    call = CandidateCall(reference, proposal, dtype, temperature, lines.keywords["sparse"])
+    return CandidateSoftmax.apply(call, options, normalizer, inputs, weight, bias)
 
 
-def sampled_logits(inputs: Tensor, weight: Any, *arguments: Any, **options: Any) -> sampled.Sampled:
-    """As `frontends.sampled.sampled_logits`."""
+def _zeros(count: int) -> Tensor:
+    """Labels of the first class."""
+    return torch.zeros(count, dtype=torch.int64)
+
+
+_sampled_loss = partial(sampled.sampled_loss, NAMESPACE, candidate_logits, logsumexp, softmax_of=candidate_softmax)
+
+
+def sampled_loss(inputs: Tensor, weight: Any, *arguments: Any, **options: Any) -> Any:
+    """As `frontends.sampled.sampled_loss`."""
     device = inputs.device.type
     if not (torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)):
-        return _sampled_logits(inputs, weight, *arguments, **options)
+        return _sampled_loss(inputs, weight, *arguments, **options)
     # the products are float32's, as the loss is: what the region made narrower is widened, not the weight cut
     with torch.autocast(device, enabled=False):
-        return _sampled_logits(inputs.to(weight.dtype), weight, *arguments, **options)
+        return _sampled_loss(inputs.to(weight.dtype), weight, *arguments, **options)

@@ -38,8 +38,8 @@ from .operators import differentiable_operator
 from .softmax_call import SoftmaxCall, SoftmaxCrossEntropy
 
 
-class _SmallCall(SoftmaxCall):
-    """A call of a small batch: around it the arithmetic is a fraction of the time, so all that can be is prepared."""
+class PreparedCall(SoftmaxCall):
+    """A call whose kernel is prepared: around that of a small batch the arithmetic is a fraction of the time."""
 
     __slots__ = ("layout", "prepared")
 
@@ -49,9 +49,10 @@ class _SmallCall(SoftmaxCall):
     def release(self, logits: Tensor) -> None:
         pass  # it is small
 
-    def _run(
+    def fill(
         self, logits: Tensor, gradient: Tensor | None, loss: Tensor | None, upstream: float, rows: Tensor | None
     ) -> None:
+        """Makes the gradient and the loss where they are wanted, the gradient times what is upstream."""
         labels, class_weight, _, _ = self.arguments
         bad = self.prepared.run(
             logits.data_ptr(),
@@ -71,7 +72,7 @@ class _SmallCall(SoftmaxCall):
         out = torch.empty_like(logits) if gradient else None
         shape = self.problem.batch_shape if self.options.reduction == "none" else ()
         loss = logits.new_empty(shape, dtype=self.dtype)
-        self._run(logits, out, loss, 1.0, None)
+        self.fill(logits, out, loss, 1.0, None)
         return out, (loss,)
 
     def vjp(self, logits: Tensor, upstream: tuple[Tensor | None, ...], out: Tensor | None) -> Tensor:
@@ -84,9 +85,9 @@ class _SmallCall(SoftmaxCall):
             return super().vjp(logits, upstream, out)
         out = torch.empty_like(logits) if out is None else out
         if loss.ndim == 0:
-            self._run(logits, out, None, float(loss), None)
+            self.fill(logits, out, None, float(loss), None)
         else:
-            self._run(logits, out, None, 1.0, loss.contiguous())
+            self.fill(logits, out, None, 1.0, loss.contiguous())
         return out
 
 
@@ -111,8 +112,6 @@ def _prepare(
     normalizer: Any,
     validate: bool,
 ) -> tuple[SoftmaxProblem, PreparedSoftmax] | None:
-    if not 0 < logits.numel() * logits.itemsize < POOLED_BYTES:
-        return None
     name = dtype_name(logits)
     problem = softmax_problem(logits.shape, name, options.axis, labels.shape, dtype_name(labels), False)
     dense = problem.target == "dense"
@@ -143,17 +142,31 @@ def _prepare(
 
 def _small_call(
     logits: Tensor, labels: Any, class_weight: Any, normalizer: Any, options: SoftmaxOptions, validate: bool
-) -> _SmallCall | None:
+) -> PreparedCall | None:
     if not are_constants(logits, labels, (class_weight,)):
+        return None
+    if not 0 < logits.numel() * logits.itemsize < POOLED_BYTES:
         return None
     if normalizer is not None and type(normalizer) is not int and type(normalizer) is not float:
         return None
+    return prepared_call(logits, labels, class_weight, normalizer, options, validate)
+
+
+def prepared_call(
+    logits: Tensor,
+    labels: Tensor,
+    class_weight: Tensor | None,
+    normalizer: float | None,
+    options: SoftmaxOptions,
+    validate: bool,
+) -> PreparedCall | None:
+    """The call of constants, of any size, if their layouts have one."""
     arguments = (labels, class_weight, normalizer)
     layout = _layout(logits, *arguments, validate)
     found = _prepared.get(layout, options, lambda: _prepare(logits, options, *arguments, validate))
     if found is None:
         return None
-    call = _SmallCall(found[0], options, (labels, class_weight, None, normalizer))
+    call = PreparedCall(found[0], options, (labels, class_weight, None, normalizer))
     call.one_pass = options.reduction != "none"
     call.layout, call.prepared = layout, found[1]
     return call
