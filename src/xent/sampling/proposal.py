@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import label_error, type_error, value_error
-from ..kernels.sampling import first_outside, log_counts
+from ..kernels.sampling import accidental_hits, first_outside, log_counts
 from ..problem import INTEGER_DTYPES, LOGIT_DTYPES, Shape
-from .hits import AccidentalHits, accidental_hits
+from .hits import AccidentalHits
 from .sampler import Candidates
 
 
@@ -204,5 +204,5 @@ def _hits(true_ids: NDArray[np.int64], sampled: NDArray[np.int64]) -> Accidental
     if sampled.ndim == 2:
         mask = (true_ids[:, :, None] == sampled[:, None, :]).any(1)
         return mask if mask.any() else None
-    hits = accidental_hits(true_ids, sampled)
+    hits = AccidentalHits(*accidental_hits(true_ids, sampled))
     return hits if hits.rows.size else None
