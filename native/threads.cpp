@@ -178,6 +178,10 @@ int get_threads() {
   int n = threads;
   if (n == 0) {
     n = processors();
+    // what every other library of numbers in the process goes by; a list names the outermost level first
+    const char* wanted = getenv("OMP_NUM_THREADS");
+    const int most = wanted ? atoi(wanted) : 0;
+    if (most > 0 && most < n) n = most;
     threads = n;
   }
   return n;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -172,3 +173,10 @@ def test_the_interpreter_runs_on_during_a_kernel(keep_threads: None) -> None:
     assert seconds > 0.05  # long enough to tell
     # with the lock held, the thread would have come to a switch or two at the ends of the call
     assert during / seconds > free / free_seconds / 10
+
+
+def test_the_environment_may_ask_for_fewer_threads() -> None:
+    code = "import xent; print(xent.get_num_threads())"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1,1"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.strip() == "1"

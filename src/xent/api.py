@@ -1094,6 +1094,8 @@ def set_num_threads(n: int) -> None:
 def get_num_threads() -> int:
     """How many threads a native kernel uses; at first, the processors this process may run on.
 
+    The environment variable OMP_NUM_THREADS makes it fewer.
+
     Example:
         >>> import xent
         >>> xent.get_num_threads() >= 1
