@@ -8,8 +8,10 @@ SOURCES := $(shell find src native bindings -type f -not -path '*/__pycache__/*'
 demo: .venv-demo/installed
 	.venv-demo/bin/xent demo
 
-# Every test, against the installed package.
+# Every test, against the installed package; first those of the GPU's kernels, in Triton's interpreter, which shares no
+# process with TensorFlow.
 test: .venv-test/installed
+	TRITON_INTERPRET=1 .venv-test/bin/python -m pytest -n auto tests/gpu $(PYTEST_ARGS)
 	.venv-test/bin/python -m pytest -n auto $(PYTEST_ARGS)
 
 # The documentation as a site that needs no network: open site/index.html.

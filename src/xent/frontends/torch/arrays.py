@@ -390,7 +390,8 @@ def as_tensor(argument: str, value: Any, like: Tensor) -> Tensor:
         return torch.as_tensor(value, device=like.device)  # which is one there, without a dtype to look at
     array = as_array(argument, value)
     try:
-        if array.dtype.name == "bfloat16":
+        narrow = array.dtype == np.float64 and not like.is_cpu and like.dtype is not torch.float64  # some have none
+        if narrow or array.dtype.name == "bfloat16":
             array = array.astype("float32")
         return torch.tensor(array.copy(), device=like.device)
     except TypeError as error:
