@@ -121,33 +121,39 @@ def _even(count: int, most: int) -> int:
 DEVICE_BUDGET = 1 << 30
 # With this many rows the products of a block run nearly as fast on a GPU as with all of them.
 ENOUGH_DEVICE_ROWS = 1024
-# So many blocks of classes are made of the budget: those of the last ones need not be made again.
-KEPT_BLOCKS = 8
+# So many blocks of classes are made of the budget: those of the first ones need not be made again.
+KEPT_BLOCKS = 16
 
 
 class DeviceBlocks(NamedTuple):
-    """How the logits of a linear loss are cut on a GPU; `kept`: blocks of classes that are not made twice."""
+    """How the logits of a linear loss are cut on a GPU.
+
+    `lent`: the first so many blocks of classes are kept where the weight's gradient goes later; `kept`: so many more in
+    memory of their own. Those are not made twice.
+    """
 
     rows: int
     classes: int
-    kept: int
+    kept: int = 0
+    lent: int = 0
 
 
 @remember
 def device_blocks(
-    rows: int, classes: int, number_bytes: int, budget: int, weight_sum: int, inputs_sum: int
+    rows: int, classes: int, number_bytes: int, budget: int, weight_sum: int, inputs_sum: int, width: int
 ) -> DeviceBlocks:
     """How many logits of a linear loss exist at the same time on a GPU.
 
     All of them where the budget holds them. Else some rows with all classes, three products, if the budget also holds
     the sum of the weight's gradient in float32, which is then made of several products. Else all rows with some
-    classes: the weight's gradient is one product a class, and the logits are made twice, but for the blocks that the
-    budget keeps.
+    classes: the weight's gradient is one product a class, and the logits are made twice, but for the blocks that are
+    kept.
 
     Args:
         number_bytes: what one logit takes, with every buffer of their size.
         weight_sum, inputs_sum: bytes of float32 in which the gradients are summed up over blocks of rows, of classes;
             0 where they add up in themselves.
+        width: of the weight whose gradient is made, in the logits' dtype; 0 for none.
 
     Raises:
         ValueError: a budget that does not hold one row of the smallest block of classes.
@@ -158,11 +164,27 @@ def device_blocks(
         expected = f"at least {least * number_bytes} bytes, one row of {least} classes"
         raise value_error("memory_budget", expected, repr(budget), "Raise it, or leave it out.")
     if rows * classes <= held:
-        return DeviceBlocks(rows, classes, 0)
+        return DeviceBlocks(rows, classes)
     whole = (budget - weight_sum) // (classes * number_bytes)
     if whole >= ENOUGH_DEVICE_ROWS:
-        return DeviceBlocks(_even(rows, whole), classes, 0)
+        return DeviceBlocks(_even(rows, whole), classes)
     held = max(held - inputs_sum // number_bytes, least)
     some_rows = _even(rows, max(1, held // min(classes, ENOUGH_CLASSES)))
     some = _even(classes, max(least, min(held // some_rows, max(ENOUGH_CLASSES, held // (KEPT_BLOCKS * some_rows)))))
-    return DeviceBlocks(some_rows, some, max(0, held // (some_rows * some) - 1))
+    lent = lent_blocks(rows, classes, some, width) if some_rows >= rows else 0
+    return DeviceBlocks(some_rows, some, max(0, held // (some_rows * some) - 1), lent)
+
+
+def lent_blocks(rows: int, classes: int, size: int, width: int) -> int:
+    """How many blocks of logits fit at the end of the weight's gradient, [classes, width].
+
+    The last of them lies at the very end, so that none is overwritten while the gradient is made from its beginning on.
+    """
+    most = 0
+    # after block j, (j + 1)·size·width numbers of the gradient are made, and the logits from block j on are still there
+    while (
+        all((j + 1) * size * width + (most + 1 - j) * rows * size <= classes * width for j in (0, most))
+        and (most + 1) * size < classes
+    ):
+        most += 1
+    return most

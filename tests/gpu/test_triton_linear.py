@@ -11,7 +11,7 @@ from torch import Tensor
 import xent
 from xent.frontends.torch import device_linear
 from xent.frontends.torch.device_linear import DeviceProducts
-from xent.plan import DeviceBlocks, device_blocks
+from xent.plan import DeviceBlocks, device_blocks, lent_blocks
 
 N, D, C = 13, 5, 300
 LINEAR = xent.linear_softmax_cross_entropy
@@ -109,7 +109,10 @@ def test_targets_and_options(kind: str, budget: str, reduction: str) -> None:
     assert_close(linear, torch_dense(kind, **options), arguments(torch.float32))
 
 
-@pytest.mark.parametrize("blocks", [DeviceBlocks(5, C, 0), DeviceBlocks(5, 70, 1), DeviceBlocks(N, 70, 3)], ids=str)
+BLOCKS = [DeviceBlocks(5, C), DeviceBlocks(5, 70, 1), DeviceBlocks(N, 70, 3), DeviceBlocks(N, 20, 2, 4)]
+
+
+@pytest.mark.parametrize("blocks", BLOCKS, ids=str)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_any_blocks(blocks: DeviceBlocks, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     """Gradients of half precision that several products make are summed up in float32."""
@@ -229,11 +232,24 @@ def test_plan_of_large_vocabularies() -> None:
     """Three products where the budget holds the float32 sum of the weight's gradient; else it keeps blocks."""
     rows, classes, width = 8192, 128256, 4096
     sums = 4 * classes * width, 4 * rows * width
-    roomy = device_blocks(rows, classes, 2, 4 << 30, *sums)
+    roomy = device_blocks(rows, classes, 2, 4 << 30, *sums, width)
     assert roomy.classes == classes
     assert roomy.rows >= 1024
-    usual = device_blocks(rows, classes, 2, 1 << 30, *sums)
-    block = usual.rows * usual.classes * 2
-    assert usual.rows == rows
-    assert usual.kept > 0
-    assert (1 + usual.kept) * block + sums[1] <= 1 << 30
+    for rows, kept in ((8192, 0.85), (16384, 0.4)):
+        sums = 4 * classes * width, 4 * rows * width
+        usual = device_blocks(rows, classes, 2, 1 << 30, *sums, width)
+        block = usual.rows * usual.classes * 2
+        assert usual.rows == rows
+        assert (1 + usual.kept) * block + sums[1] <= 1 << 30
+        assert (usual.kept + usual.lent) * usual.classes > kept * classes
+
+
+def test_lent_blocks_are_not_overwritten_before_they_were_used() -> None:
+    """The gradient of W is written from its beginning, and logits at its end are read, one block after the other."""
+    for rows, classes, size, width in ((13, 300, 20, 5), (100, 300, 20, 100), (50, 128, 8, 400), (9, 20, 30, 5)):
+        lent = lent_blocks(rows, classes, size, width)
+        assert lent * size < max(classes, 1)
+        for j in range(lent):
+            written, start = (j + 1) * size * width, classes * width - (lent - j) * rows * size
+            assert written <= start
+    assert lent_blocks(100, 300, 20, 100) == 14

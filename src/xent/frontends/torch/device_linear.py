@@ -24,7 +24,7 @@ class DeviceProducts(Products):
 
     def __init__(self, tensors: Tensors, wanted: tuple[bool, ...], blocks: DeviceBlocks, apart: bool) -> None:
         super().__init__(tensors, wanted, Blocks(blocks.rows, blocks.classes), apart)
-        self._apart, self._blocks_kept = apart, blocks.kept
+        self._apart, self._sizes = apart, blocks
         self._kept: dict[tuple[int, int], Tensor] = {}
 
     def buffer(self, blocks: Blocks, like: Tensor) -> Tensor:
@@ -39,9 +39,17 @@ class DeviceProducts(Products):
         if at in self._kept:
             return self._kept[at]
         out = block(self._logits, rows, classes)
-        if keep and len(self._kept) < self._blocks_kept:
-            out = self._kept[at] = torch.empty_like(out)
+        if keep and len(self._kept) < self._sizes.lent + self._sizes.kept:
+            out = self._kept[at] = self._lent(out) if len(self._kept) < self._sizes.lent else torch.empty_like(out)
         return self.multiply(rows, classes, out)
+
+    def _lent(self, like: Tensor) -> Tensor:
+        """Room for the next block that is kept in the weight's gradient, which is not made yet."""
+        if self.gradients[1] is None:
+            self.gradients[1] = self.empty_sum(self._weights[0], like.dtype)
+        gradient = self.gradients[1].view(-1)
+        start = gradient.numel() - (self._sizes.lent - len(self._kept)) * like.numel()
+        return gradient[start : start + like.numel()].view(like.shape)
 
     def gradient_of(self, rows: slice, classes: slice) -> Tensor:
         kept = None if self._apart else self._kept.get((rows.start, classes.start))
@@ -213,6 +221,7 @@ class DeviceLinearSoftmaxCall(LinearSoftmaxCall):
             _budget(self.budget, inputs.device),
             sums[1],
             sums[0],
+            inputs.shape[-1] if any(wanted) and wanted[1] else 0,
         )
 
 
