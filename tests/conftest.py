@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-# Triton, which builds of PyTorch for GPUs bring, and TensorFlow each carry an LLVM, and crash in one process. No test
-# but those of tests/gpu needs Triton, and they run in a process of their own; torch.compile generates C++.
-if os.environ.get("TRITON_INTERPRET") != "1":
+# Triton, which builds of PyTorch for GPUs bring, and TensorFlow each carry an LLVM, and crash in one process. Only the
+# tests of tests/gpu and tests/cuda need Triton, and they run in processes of their own; torch.compile generates C++.
+if "TRITON_INTERPRET" not in os.environ:
     sys.modules.setdefault("triton", None)  # type: ignore[arg-type]
 
 import xent
