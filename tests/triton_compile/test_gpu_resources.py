@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import json
 import os
@@ -68,3 +69,16 @@ def test_the_interpreter_compiles_nothing() -> None:
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
     assert "TRITON_INTERPRET is set" in done.stderr
+
+
+def test_spills_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(scripts.BENCHMARKS)
+    module = importlib.import_module("gpu_resources")
+    light = module.Kernel("k", 8, registers=64, shared_bytes=0, stack_bytes=8, local_bytes=0, spill_instructions=0)
+    heavy = light._replace(registers=255, stack_bytes=400, spill_instructions=376)
+    assert (light.resident_warps, heavy.resident_warps) == (32, 8)
+    assert (light.spills, heavy.spills) == (False, True)
+    about = {"target": "sm_90", "kernel": "k", "dtype": "float64", "variant": "some"}
+    rows = [about | k._asdict() | {"spills": k.spills, "resident_warps": k.resident_warps} for k in (light, heavy)]
+    assert module.summary(rows) == "1 of 2 kernels spill registers, 400 bytes a thread at most."
+    assert [row.style for row in module.table_of(rows).rows] == ["", "bold red"]
