@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -213,11 +214,14 @@ def main(arguments: list[str] | None = None) -> int:
     if find_spec("triton") is None:
         parser.error("Triton is not installed: run pip install triton")
 
-    found = list(rows(options.targets, options.families, options.quick))
+    found = []
+    with options.output.open("w", encoding="utf-8") if options.output else nullcontext() as file:
+        for row in rows(options.targets, options.families, options.quick):
+            found.append(row)
+            if file:
+                print(json.dumps(row), file=file, flush=True)
     Console(width=None if sys.stdout.isatty() else 180).print(table_of(found))
     print(summary(found))
-    if options.output:
-        options.output.write_text("".join(json.dumps(row) + "\n" for row in found), encoding="utf-8")
     return 0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import json
 import os
 import re
@@ -38,15 +37,6 @@ def kernels() -> set[str]:
     return {name for path in sources for name in re.findall(r"\b\w+\.(\w+)\[\(", path.read_text())}
 
 
-def has_triton() -> bool:
-    try:
-        importlib.metadata.version("triton")
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
-
-
-@pytest.mark.skipif(not has_triton(), reason="Triton is not installed")
 def test_every_target(tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     done = run("--quick", "--output", str(file))
