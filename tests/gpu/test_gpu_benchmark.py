@@ -113,7 +113,7 @@ def test_tune(gpu: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str
     rows = rows_of(file)
     assert {row["tune"] for row in rows} == {group.about for group in tuned.GROUPS}
     assert all(row["failed"] is None and "milliseconds" not in row for row in rows)
-    assert "SWEEP 8192, NUMBERS_A_WARP 512 (now)" in capsys.readouterr().out
+    assert f"SWEEP {shapes.SWEEP}, NUMBERS_A_WARP 512 (now)" in capsys.readouterr().out
     assert (dict(vars(shapes)), dict(vars(launch))) == before
 
 
