@@ -3,7 +3,7 @@
 A step is the loss and its gradients, from fresh random inputs. Beside it stand what nobody can do without: for given
 logits a copy of them, for a linear loss its three matrix products.
 
-    python benchmarks/gpu.py --output benchmarks/results/gpu.jsonl
+    python benchmarks/gpu.py --json benchmarks/results/gpu.jsonl
     python benchmarks/gpu.py --losses linear --repeats 20
     python benchmarks/gpu.py --tune
     TRITON_INTERPRET=1 python benchmarks/gpu.py --quick
@@ -266,7 +266,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--dtypes", nargs="+", choices=DTYPES["dense"], help="default: both for dense, bfloat16 for linear"
     )
     parser.add_argument("--repeats", type=at_least_two, metavar="N", help="samples of each contender (default: 50)")
-    parser.add_argument("--output", type=_file, metavar="FILE", help="also write one JSON object a row to FILE")
+    parser.add_argument("--json", type=_file, metavar="FILE", help="also write one JSON object a row to FILE")
     parser.add_argument("--quick", action="store_true", help="small sizes and 5 samples: a test of this script")
     parser.add_argument("--tune", action="store_true", help="time tile shapes of the softmax kernels instead")
     options = parser.parse_args(arguments)
@@ -275,13 +275,13 @@ def main(arguments: list[str] | None = None) -> int:
     about, status = provenance(clock), 0
     console = Console(width=None if sys.stdout.isatty() else 160)
     console.print(f"{about['device']}\n{about['versions']}", style="dim", highlight=False)
-    if options.output:
-        options.output.write_text("")
+    if options.json:
+        options.json.write_text("")
 
     def record(rows: Iterable[dict[str, Any]]) -> None:
         """As they come: a run that is stopped leaves what it has found."""
-        if options.output:
-            with options.output.open("a", encoding="utf-8") as file:
+        if options.json:
+            with options.json.open("a", encoding="utf-8") as file:
                 file.writelines(json.dumps(row | about) + "\n" for row in rows)
 
     if options.tune:

@@ -5,7 +5,7 @@ types that they launch it with: a stand-in for Triton's driver names the target,
 A kernel that several calls share is listed once, for the first of them; one that Triton compiles anew for integers that
 are 1, or divisible by 16, several times.
 
-    python benchmarks/gpu_resources.py --output benchmarks/results/gpu_resources.jsonl
+    python benchmarks/gpu_resources.py --json benchmarks/results/gpu_resources.jsonl
 """
 
 from __future__ import annotations
@@ -206,7 +206,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--families", nargs="+", choices=FAMILIES, default=list(FAMILIES), metavar="NAME",
         help=f"only these kernels, of {', '.join(FAMILIES)} (default: all)",
     )  # fmt: skip
-    parser.add_argument("--output", type=_file, metavar="FILE", help="also write one JSON object a row to FILE")
+    parser.add_argument("--json", type=_file, metavar="FILE", help="also write one JSON object a row to FILE")
     parser.add_argument("--quick", action="store_true", help="a few variants: a test of this script")
     options = parser.parse_args(arguments)
     if os.environ.get("TRITON_INTERPRET"):
@@ -215,7 +215,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("Triton is not installed: run pip install triton")
 
     found = []
-    with options.output.open("w", encoding="utf-8") if options.output else nullcontext() as file:
+    with options.json.open("w", encoding="utf-8") if options.json else nullcontext() as file:
         for row in rows(options.targets, options.families, options.quick):
             found.append(row)
             if file:

@@ -36,7 +36,7 @@ class Group(NamedTuple):
     options: dict[str, Any] = {}  # noqa: RUF012
 
 
-_WARP = {"NUMBERS_A_WARP": (256, 512, 1024)}
+_WARP = {"BYTES_A_WARP": (1024, 2048, 4096)}
 _SWEEP = {"SWEEP": (2048, 4096, 8192, 16384), **_WARP}
 GROUPS = (
     Group("rows of one program", ((65536, 4096), (16384, 16384), (8192, 32000)),
@@ -65,18 +65,15 @@ def constants(chosen: Constants) -> Iterator[None]:
     """The kernels with other constants than the table's."""
     from xent.kernels.triton import launch, shapes
 
-    values: dict[str, Any] = {name: value for name, value in chosen.items() if name != "NUMBERS_A_WARP"}
-    if "NUMBERS_A_WARP" in chosen:
-        values["warps"] = lambda numbers: max(4, min(16, numbers // chosen["NUMBERS_A_WARP"]))
     before = [
-        (module, name, getattr(module, name)) for module in (shapes, launch) for name in values if hasattr(module, name)
+        (module, name, getattr(module, name)) for module in (shapes, launch) for name in chosen if hasattr(module, name)
     ]
-    missing = set(values) - {name for _, name, _ in before}
+    missing = set(chosen) - {name for _, name, _ in before}
     if missing:
         raise LookupError(f"xent.kernels.triton.shapes has no {', '.join(sorted(missing))}")
     try:
         for module, name, _ in before:
-            setattr(module, name, values[name])
+            setattr(module, name, chosen[name])
         yield
     finally:
         for module, name, value in before:
@@ -87,8 +84,7 @@ def present(names: Iterable[str]) -> Constants:
     """The constants as they are."""
     from xent.kernels.triton import shapes
 
-    eight = next(n for n in (1 << i for i in range(40)) if shapes.warps(n) == 8)
-    return {name: eight // 8 if name == "NUMBERS_A_WARP" else getattr(shapes, name) for name in names}
+    return {name: getattr(shapes, name) for name in names}
 
 
 class Logits:

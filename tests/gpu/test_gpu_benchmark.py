@@ -28,7 +28,7 @@ def rows_of(file: Path) -> list[dict[str, Any]]:
 
 def test_quick(gpu: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "rows.jsonl"
-    assert gpu.main(["--quick", "--repeats", "2", "--output", str(file)]) == 0
+    assert gpu.main(["--quick", "--repeats", "2", "--json", str(file)]) == 0
     assert "interpreter: times mean nothing" in capsys.readouterr().out
     rows = rows_of(file)
     found = {(row["loss"], row["dtype"], row["contender"]) for row in rows}
@@ -94,7 +94,7 @@ def test_who_fails_stops_nobody(
     losers = [contenders.Contender("late", lambda: late), contenders.Contender("broken", missing)]
     monkeypatch.setattr(contenders, "DENSE", [*losers, *contenders.DENSE])
     file = tmp_path / "rows.jsonl"
-    status = gpu.main(["--quick", "--repeats", "2", "--losses", "dense", "--dtypes", "float32", "--output", str(file)])
+    status = gpu.main(["--quick", "--repeats", "2", "--losses", "dense", "--dtypes", "float32", "--json", str(file)])
     failed = {row["contender"]: row["failed"] for row in rows_of(file)}
     assert failed["late"] == "OutOfMemoryError: no memory is left"
     assert failed["broken"] == "ImportError: half installed"
@@ -109,11 +109,11 @@ def test_tune(gpu: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str
     tuned = importlib.import_module("gpu_tune")
     before = dict(vars(shapes)), dict(vars(launch))
     file = tmp_path / "rows.jsonl"
-    assert gpu.main(["--quick", "--tune", "--repeats", "2", "--dtypes", "bfloat16", "--output", str(file)]) == 0
+    assert gpu.main(["--quick", "--tune", "--repeats", "2", "--dtypes", "bfloat16", "--json", str(file)]) == 0
     rows = rows_of(file)
     assert {row["tune"] for row in rows} == {group.about for group in tuned.GROUPS}
     assert all(row["failed"] is None and "milliseconds" not in row for row in rows)
-    assert f"SWEEP {shapes.SWEEP}, NUMBERS_A_WARP 512 (now)" in capsys.readouterr().out
+    assert f"SWEEP {shapes.SWEEP}, BYTES_A_WARP 2048 (now)" in capsys.readouterr().out
     assert (dict(vars(shapes)), dict(vars(launch))) == before
 
 
@@ -122,7 +122,7 @@ def test_constants_reach_the_kernels(gpu: ModuleType) -> None:
 
     tuned = importlib.import_module("gpu_tune")
     rows = shapes.Lines(1, 8192, 0, 32000, 1)
-    with tuned.constants({"SWEEP": 2048, "NUMBERS_A_WARP": 256}):
+    with tuned.constants({"SWEEP": 2048, "BYTES_A_WARP": 1024}):
         shape = shapes.softmax_shape(rows, 32000, 132, False)
         assert (shape.block, shape.warps) == (2048, 8)
     assert shapes.softmax_shape(rows, 32000, 132, False).block == shapes.SWEEP
@@ -175,7 +175,7 @@ def test_rows_of_a_device(gpu: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setenv("TRITON_INTERPRET", "0")
     file = tmp_path / "rows.jsonl"
-    options = ["--losses", "dense", "--dtypes", "bfloat16", "--repeats", "3", "--output", str(file)]
+    options = ["--losses", "dense", "--dtypes", "bfloat16", "--repeats", "3", "--json", str(file)]
     assert gpu.main(["--quick", *options]) == 0
     rows = {row["contender"]: row for row in rows_of(file)}
     assert {"xent", "torch eager", "torch.compile", "copy"} <= set(rows)
@@ -198,7 +198,7 @@ def test_rows_of_a_device(gpu: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_
         ("0", [], "no CUDA device"),
         ("1", [], "add --quick"),
         ("1", ["--quick", "--repeats", "1"], "--repeats"),
-        ("1", ["--quick", "--output", "/"], "--output"),
+        ("1", ["--quick", "--json", "/"], "--output"),
     ],
 )
 def test_what_cannot_run_is_said_in_a_line(

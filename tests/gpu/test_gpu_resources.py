@@ -39,7 +39,7 @@ def kernels() -> set[str]:
 
 def test_every_target(tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
-    done = run("--quick", "--output", str(file))
+    done = run("--quick", "--json", str(file))
     assert done.returncode == 0, done.stderr
     rows: list[dict[str, Any]] = [json.loads(line) for line in file.read_text().splitlines()]
     launched = kernels()

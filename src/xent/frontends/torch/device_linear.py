@@ -47,7 +47,7 @@ class DeviceProducts(Products):
         """Room for the next block that is kept in the weight's gradient, which is not made yet."""
         if self.gradients[1] is None:
             self.gradients[1] = self.empty_sum(self._weights[0], like.dtype)
-        gradient = self.gradients[1].view(-1)
+        gradient: Tensor = self.gradients[1].view(-1)
         start = gradient.numel() - (self._sizes.lent - len(self._kept)) * like.numel()
         return gradient[start : start + like.numel()].view(like.shape)
 

@@ -114,7 +114,7 @@ class SoftmaxRows:
         self.rows = self._place.groups * self._place.members
         transform = tile_rows.SOFTCAP if softcap else tile_rows.PLAIN if temperature == 1.0 else tile_rows.TEMPERATURE
         self._head = (x, self._place.members, *self._place.strides, self._classes, temperature, softcap)
-        self._wide = target.measured or number_bytes == 8
+        self._bytes = 4 if number_bytes == 4 else 16  # the functions of float64 take registers of their own
         self._kernel = {
             "ACC": _TYPES[number_bytes],
             "FINE": number_bytes == 4 and x.element_size() == 4,  # half precision needs no more than the hardware's own
@@ -124,7 +124,8 @@ class SoftmaxRows:
 
     def shape(self, statistics: bool) -> Shape:
         """How the rows are cut; `statistics`: entropy and argmax are wanted."""
-        return softmax_shape(self._place, self._classes, self.processors, self._wide or statistics)
+        bytes_each = self._bytes * (2 if self.target.measured or statistics else 1)
+        return softmax_shape(self._place, self._classes, self.processors, bytes_each)
 
     def run(self, k: RowCoefficients, out: Results, gradient: Any = None, layout: RowLayout | None = None) -> None:
         """Loss and statistics of rows that are not cut into parts, and in the same pass the gradient, if there is a
@@ -182,7 +183,7 @@ class SoftmaxRows:
     def gradient(self, k: RowCoefficients, saved: Saved, into: Any, layout: RowLayout, made: Any = None) -> None:
         """The gradient to these classes, given whole rows; nothing where it was made for the scalar `made` already,
         which the device compares with the scale."""
-        shape = apply_shape(self._place, self._classes)
+        shape = apply_shape(self._place, self._classes, self._bytes)
         tiles = shape.row_blocks * shape.parts
         softmax.softmax_apply[(min(tiles, RESIDENT * self.processors),)](
             *(*self._head, *self.target.arguments(), *k.arguments(), k.scale, made),

@@ -19,6 +19,8 @@ SWEEP, APPLY = 8192, 4096
 LANES, STEPS = 128, 32
 # Numbers in a tile of short rows.
 TILE = 1024
+# Registers that a warp should have for its numbers.
+BYTES_A_WARP = 2048
 # Programs that a multiprocessor has at the same time, more or less.
 RESIDENT = 8
 
@@ -53,10 +55,7 @@ class Shape(NamedTuple):
     row_blocks: int
     parts: int
     part_classes: int
-
-    @property
-    def warps(self) -> int:
-        return warps(self.rows * self.block)
+    warps: int
 
 
 def power_of_two(n: int) -> int:
@@ -64,37 +63,38 @@ def power_of_two(n: int) -> int:
     return 1 << max(n - 1, 0).bit_length()
 
 
-def warps(numbers: int) -> int:
-    """Warps for a tile of so many numbers."""
-    return max(4, min(16, numbers // 512))
+def warps(numbers: int, bytes_each: int = 4) -> int:
+    """Warps for a tile of so many numbers, each of which keeps so many bytes in registers."""
+    return max(4, min(16, numbers * bytes_each // BYTES_A_WARP))
 
 
-def softmax_shape(place: Lines, classes: int, processors: int, wide: bool) -> Shape:
+def softmax_shape(place: Lines, classes: int, processors: int, bytes_each: int) -> Shape:
     """The shape for rows of `classes` on a device of so many multiprocessors.
 
     Args:
-        wide: a program keeps more than two numbers of float32 of each logit: a measure, the entropy, float64.
+        bytes_each: what a program keeps of each logit in registers, next to float32 and an index target, which are 4:
+            twice as much for a measure or the entropy, four times as much for float64.
     """
-    block = power_of_two(classes)
+    block, share = power_of_two(classes), bytes_each // 4
     if _across(place):
         rows = min(LANES, power_of_two(place.members))
-        block = min(block, STEPS // 2 if wide else STEPS)
+        block = min(block, STEPS // share)
         whole = block >= classes
     else:
-        whole = block <= (LONGEST_WHOLE // 2 if wide else LONGEST_WHOLE)
+        whole = block <= LONGEST_WHOLE // share
         rows = max(1, min(TILE // block, power_of_two(place.members)))
-        block = block if whole else SWEEP // 2 if wide else SWEEP
+        block = block if whole else SWEEP // share
     row_blocks = _row_blocks(place, rows)
     parts, part_classes = 1, classes
     if 2 * row_blocks <= processors and classes >= 2 * SWEEP:
-        block, whole = min(block, SWEEP), False
+        block, whole = min(block, SWEEP // share), False
         parts = max(1, min(-(-classes // block), 2 * processors // row_blocks))
         part_classes = -(-classes // (parts * block)) * block
         parts = -(-classes // part_classes)
-    return Shape(rows, block, whole, row_blocks, parts, part_classes)
+    return Shape(rows, block, whole, row_blocks, parts, part_classes, warps(rows * block, bytes_each))
 
 
-def apply_shape(place: Lines, classes: int) -> Shape:
+def apply_shape(place: Lines, classes: int, bytes_each: int) -> Shape:
     """The shape where each number's gradient is made on its own."""
     block = power_of_two(classes)
     if _across(place):
@@ -102,7 +102,8 @@ def apply_shape(place: Lines, classes: int) -> Shape:
     else:
         block = min(block, APPLY)
         rows = max(1, min(TILE // block, power_of_two(place.members)))
-    return Shape(rows, block, block >= classes, _row_blocks(place, rows), -(-classes // block), block)
+    parts = -(-classes // block)
+    return Shape(rows, block, parts == 1, _row_blocks(place, rows), parts, block, warps(rows * block, bytes_each))
 
 
 def _across(place: Lines) -> bool:

@@ -259,7 +259,7 @@ def softmax_rows(
                 store_tile(g, g_at, g_class, start, classes, exists, value, BLOCK)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["first", "rows", "part_number"])
 def softmax_collect(
     x, members, group_stride, member_stride, class_stride, classes, temperature: tl.float64, softcap: tl.float64,
     index, t, t_group, t_member, t_class, topk_index, topk_value, topk, v, alpha: tl.float64, beta: tl.float64,
@@ -310,7 +310,7 @@ def softmax_collect(
         tl.store(best_out + (part_number + tl.program_id(1)).to(tl.int64) * rows + row, best, mask=exists)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows", "parts"])
 def softmax_conclude(
     rows, parts, partial, best_in, index,
     b: tl.float64, c: tl.float64, zeta: tl.float64, b_rows, c_rows, l_rows, zeta_rows, h_rows,
@@ -371,7 +371,7 @@ def is_made(scale, made):
     return tl.abs(wanted - had) <= tl.abs(wanted) * 2.0**-27
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["first", "row_blocks"])
 def softmax_apply(
     x, members, group_stride, member_stride, class_stride, classes, temperature: tl.float64, softcap: tl.float64,
     index, t, t_group, t_member, t_class, topk_index, topk_value, topk, v, alpha: tl.float64, beta: tl.float64,
@@ -416,7 +416,7 @@ def softmax_apply(
         store_tile(g, g_at, g_class, start, classes, exists, tl.where((live | invalid)[:, None], value, 0.0), BLOCK)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["first", "row_blocks"])
 def softmax_topk_entries(
     x, members, group_stride, member_stride, class_stride, classes, temperature: tl.float64, softcap: tl.float64,
     index, t, t_group, t_member, t_class, topk_index, topk_value, topk, v, alpha: tl.float64, beta: tl.float64,

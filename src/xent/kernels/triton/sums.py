@@ -8,7 +8,7 @@ import triton.language as tl
 from .rows import INVALID_ROW, SKIP_ROW
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows", "classes"])
 def resolve_labels(labels, rows, classes, ignore: tl.int64, index, kept, HAS_IGNORE: tl.constexpr, BLOCK: tl.constexpr):
     """Labels as the kernels take them: a class, -1 for an ignored row, -2 for a label out of range; and of each block
     how many rows are not ignored."""
@@ -23,7 +23,7 @@ def resolve_labels(labels, rows, classes, ignore: tl.int64, index, kept, HAS_IGN
     tl.store(kept + tl.program_id(0), tl.sum((exists & (number != SKIP_ROW)).to(tl.float64)))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n"])
 def ordered_sum(numbers, factors, n, scale, out, INVERSE: tl.constexpr, BLOCK: tl.constexpr, CHUNK: tl.constexpr):
     """Sums of chunks of numbers (times factors, if there are any) in double and in a fixed order, times `scale`.
 
