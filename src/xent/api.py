@@ -9,7 +9,7 @@ from typing import Any
 from . import _native
 from .errors import type_error, value_error
 from .formulas import RowFunction, focal, poly
-from .frontends import frontend_for, looks_at
+from .frontends import frontend_for, looks_at, looks_at_numbers
 from .labels import TopK, refuse
 from .options import (
     axis_option,
@@ -719,8 +719,9 @@ def sigmoid_cross_entropy(
         reduction: "mean": Σ s·loss / Σ s over the elements kept, with `pos_weight` and `class_weight` outside the
             denominator; "sum"; or "none": one loss an element.
         normalizer: replaces the denominator of the mean.
-        validate: False skips the check that labels lie in [0, 1], and the formula takes them as they are. Lists of
-            positive classes are always checked.
+        validate: False skips the check that labels lie in [0, 1], and the formula takes them as they are. None, the
+            default, checks them, but not on a GPU, which would be waited for: there others give NaN. Lists of positive
+            classes are always checked, but for lists on a GPU without `validate=True`: rows with bad ones give NaN.
 
     Returns:
         The loss in nats: float64 for float64 logits, else float32; a scalar, or the logits' shape for "none". The
@@ -748,7 +749,7 @@ def sigmoid_cross_entropy(
         class_weight=class_weight,
         sample_weight=sample_weight,
         normalizer=normalizer,
-        validate=looks_at(logits, validate),
+        validate=looks_at_numbers(logits, validate),
     )
 
 
@@ -817,7 +818,7 @@ def sigmoid_focal_cross_entropy(
         class_weight=class_weight,
         sample_weight=sample_weight,
         normalizer=normalizer,
-        validate=looks_at(logits, validate),
+        validate=looks_at_numbers(logits, validate),
     )
 
 
@@ -878,7 +879,7 @@ def asymmetric_sigmoid_cross_entropy(
         class_weight=class_weight,
         sample_weight=sample_weight,
         normalizer=normalizer,
-        validate=looks_at(logits, validate),
+        validate=looks_at_numbers(logits, validate),
     )
 
 
@@ -899,7 +900,7 @@ def logistic_loss(
         sample_weight: one weight an element, or one a row, as in `sigmoid_cross_entropy`.
         reduction: "mean" (Σ s·loss / Σ s), "sum" or "none".
         normalizer: replaces the denominator of the mean.
-        validate: False skips the check that signs are -1 or 1.
+        validate: False skips the check that signs are -1 or 1. None: as in `sigmoid_cross_entropy`.
 
     Returns:
         The loss in nats: float64 for float64 scores, else float32.
@@ -921,7 +922,7 @@ def logistic_loss(
         names=("scores", "signs"),
         sample_weight=sample_weight,
         normalizer=normalizer,
-        validate=looks_at(scores, validate),
+        validate=looks_at_numbers(scores, validate),
     )
 
 

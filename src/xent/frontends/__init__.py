@@ -74,3 +74,8 @@ def _imported(name: str) -> ModuleType:
 def looks_at(array: Any, validate: bool | None) -> bool:
     """Whether the values of arguments are to be checked: if it is not said, unless a GPU would be waited for."""
     return not getattr(array, "is_cuda", False) if validate is None else bool(validate)
+
+
+def looks_at_numbers(array: Any, validate: bool | None) -> bool | None:
+    """The same where False takes labels of any size as they are: None if bad ones can only be marked, by NaN."""
+    return None if validate is None and not looks_at(array, None) else looks_at(array, validate)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -38,36 +39,51 @@ def takes_lists(labels_name: str, labels: Any, options: ElementwiseOptions) -> b
     return True
 
 
+def check_list_shapes(classes: Shape, starts: Shape | None, dtypes: tuple[str, str], logits: Shape) -> tuple[int, int]:
+    """What can be said of lists of positive classes without looking at them: how many rows and classes there are.
+
+    Args:
+        dtypes: of classes and starts. What holds nothing may have any.
+
+    Raises:
+        ValueError: dtypes or shapes that do not fit.
+    """
+    if not logits:
+        raise value_error("logits", "a class axis for labels given as Positives", "a scalar", "Pass logits[None].")
+    count, rows = logits[-1], math.prod(logits[:-1])
+    for name, shape, dtype in (("labels.classes", classes, dtypes[0]), ("labels.starts", starts, dtypes[1])):
+        if shape is not None and dtype not in INTEGER_DTYPES and 0 not in shape:
+            raise value_error(name, "integers", f"dtype {dtype}", "Class indices and offsets are integers.")
+    if starts is None and (classes[:-1] != logits[:-1] or len(classes) != len(logits)):
+        got = f"shape {classes}"
+        raise value_error("labels.classes", f"shape {(*logits[:-1], 'k')}", got, "Pad short lists with -1.")
+    if starts is not None and starts != (rows + 1,):
+        raise _bad_starts(rows, math.prod(classes), f"shape {starts}")
+    return rows, count
+
+
+def _bad_starts(rows: int, total: int, got: str) -> ValueError:
+    expected = f"shape ({rows + 1},): offsets that rise from 0 to {total}"
+    return value_error("labels.starts", expected, got, "Row r has the classes classes[starts[r]:starts[r + 1]].")
+
+
 def positive_lists(classes: NDArray[Any], starts: NDArray[Any] | None, logits: Shape) -> PositiveLists:
     """Lists of positive classes as the kernels take them.
 
     Raises:
         IndexError: a class out of range. ValueError: shapes that do not fit, a class twice in a row.
     """
-    logits = tuple(logits)
-    if not logits:
-        raise value_error("logits", "a class axis for labels given as Positives", "a scalar", "Pass logits[None].")
-    count, rows = logits[-1], int(np.prod(logits[:-1], dtype=np.int64))
-    for name, array in (("labels.classes", classes), ("labels.starts", starts)):
-        if array is not None and array.dtype.name not in INTEGER_DTYPES and array.size:
-            raise value_error(name, "integers", f"dtype {array.dtype}", "Class indices and offsets are integers.")
+    dtypes = classes.dtype.name, "" if starts is None else starts.dtype.name
+    rows, count = check_list_shapes(classes.shape, None if starts is None else starts.shape, dtypes, tuple(logits))
     if starts is None:
-        if classes.shape[:-1] != logits[:-1] or classes.ndim != len(logits):
-            got = f"shape {classes.shape}"
-            raise value_error("labels.classes", f"shape {(*logits[:-1], 'k')}", got, "Pad short lists with -1.")
         padded = int64_labels(classes).reshape(rows, classes.shape[-1])
         kept = padded != -1
         row = np.repeat(np.arange(rows), padded.shape[1]).reshape(padded.shape)[kept]
         flat, ends = padded[kept], np.cumsum(kept.sum(axis=1))
     else:
         flat, bounds = int64_labels(classes), int64_labels(starts)
-        if starts.shape != (rows + 1,) or bounds[0] != 0 or (np.diff(bounds) < 0).any() or bounds[-1] != flat.size:
-            raise value_error(
-                "labels.starts",
-                f"shape ({rows + 1},): offsets that rise from 0 to {flat.size}",
-                f"shape {starts.shape}" if starts.shape != (rows + 1,) else f"{bounds.tolist()[:8]}",
-                "Row r has the classes classes[starts[r]:starts[r + 1]].",
-            )
+        if bounds[0] != 0 or (np.diff(bounds) < 0).any() or bounds[-1] != flat.size:
+            raise _bad_starts(rows, flat.size, f"{bounds.tolist()[:8]}")
         ends = bounds[1:]
         row = np.repeat(np.arange(rows), np.diff(bounds))
     outside = (flat < 0) | (flat >= count)
@@ -166,6 +182,12 @@ def _lines(
     for slot, weight in enumerate(weights):
         lines.weight(slot, weight)
     return lines
+
+
+def elements_of(lists: PositiveLists, classes: int) -> NDArray[np.int64]:
+    """The numbers of positive elements of rows of so many classes, in C order; rising."""
+    rows = np.arange(len(lists.starts) - 1)
+    return np.repeat(rows, np.diff(lists.starts)) * classes + lists.classes
 
 
 class WeightNumbers(NamedTuple):

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from ...caching import remember
 from ...errors import value_error
 from ...losses.weights import finite_weights, usable_or_nan
 from ...problem import RowLayout, row_layout
@@ -45,7 +46,7 @@ def kernels_for(tensors: Iterable[Tensor]) -> Literal["native", "triton"] | None
     return "triton" if is_plain_on_device(first) and first.numel() and all(is_ordinary(t) for t in others) else None
 
 
-@cache
+@remember
 def _can_use_triton() -> bool:
     if not _HAS_TRITON:
         reason = "Triton is not installed"

@@ -16,7 +16,7 @@ from ...options import ElementwiseOptions, SoftmaxOptions
 from ...plan import Blocks, linear_blocks
 from ...problem import SoftmaxProblem
 from .arrays import cotangent, numpy_of
-from .elementwise_loss import ElementwiseCall
+from .elementwise_call import ElementwiseCall
 from .linear_products import Products, Tensors
 from .softmax_call import SoftmaxCall, flat_labels
 
@@ -160,8 +160,7 @@ class LinearSigmoidCall(LinearCall):
         self.dtype = call.dtype
         self.others = [t for _, t in call.named]
         if call.lists is not None:
-            call.read_lists(nowhere)
-            self.labels: Any = call.by_lists
+            self.labels: Any = call.read_lists(nowhere)
         else:
             self.labels = labels.detach().reshape(self.matrix)
             if validate:

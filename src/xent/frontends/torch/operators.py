@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 # Part of the operators' names. Compilers cache graphs on disk by names, whatever an operator's schema became since.
-REVISION = 2
+REVISION = 3
 _DEVICES = ("cpu", "cuda")
 
 

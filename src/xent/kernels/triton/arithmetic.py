@@ -21,13 +21,19 @@ def exp_of_difference(z, top, FINE: tl.constexpr):
     d = z - top
     if not FINE:
         return tl.exp(d)
-    # what rounding left out of the difference (Knuth's two-sum), and out of its product with log2(e)
+    # what rounding left out of the difference (Knuth's two-sum)
     back = d - z
-    low = (z - (d - back)) - (top + back)
+    return exp_with_rest(d, (z - (d - back)) - (top + back))
+
+
+@triton.jit
+def exp_with_rest(d, low):
+    """e^(d + low) of float32, to about 2 ulp, where `low` is what d <= 0 left out by rounding."""
+    # what rounding leaves out of the product with log2(e), too
     t = d * LOG2E
     rest = tl.fma(d, LOG2E, -t) + (d * LOG2E_LOW + low * LOG2E)
     e = tl.exp2(t)
-    return tl.where(e > 0, e + e * (rest * LN2), e)  # which is NaN for -inf - top
+    return tl.where(e > 0, e + e * (rest * LN2), e)  # whose rest is NaN where d is -inf
 
 
 @triton.jit

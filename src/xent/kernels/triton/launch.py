@@ -12,8 +12,8 @@ from . import softmax, sums
 from .shapes import RESIDENT, TILE, Shape, apply_shape, lines, power_of_two, softmax_shape, warps
 
 # Every operation as it is written: a contracted product and sum would not cancel where the formulas cancel.
-_OPTIONS = {"enable_fp_fusion": False}
-_TYPES = {4: tl.float32, 8: tl.float64}
+OPTIONS = {"enable_fp_fusion": False}
+TYPES = {4: tl.float32, 8: tl.float64}
 
 
 class PerRow(NamedTuple):
@@ -116,10 +116,10 @@ class SoftmaxRows:
         self._head = (x, self._place.members, *self._place.strides, self._classes, temperature, softcap)
         self._bytes = 4 if number_bytes == 4 else 16  # the functions of float64 take registers of their own
         self._kernel = {
-            "ACC": _TYPES[number_bytes],
+            "ACC": TYPES[number_bytes],
             "FINE": number_bytes == 4 and x.element_size() == 4,  # half precision needs no more than the hardware's own
             "TRANSFORM": transform.value,
-            **_OPTIONS,
+            **OPTIONS,
         }
 
     def shape(self, statistics: bool) -> Shape:
@@ -177,7 +177,7 @@ class SoftmaxRows:
             ROWS=rows,
             PARTS=padded,
             num_warps=warps(rows * padded),
-            **_OPTIONS,
+            **OPTIONS,
         )
 
     def gradient(self, k: RowCoefficients, saved: Saved, into: Any, layout: RowLayout, made: Any = None) -> None:
@@ -221,7 +221,7 @@ def resolve_labels(labels: Any, classes: int, ignore_index: int | None, index: A
         HAS_IGNORE=ignore_index is not None,
         BLOCK=LABELS,
         num_warps=4,
-        **_OPTIONS,
+        **OPTIONS,
     )
 
 
@@ -246,7 +246,7 @@ def ordered_sum(
             BLOCK=2048,
             CHUNK=CHUNK,
             num_warps=8,
-            **_OPTIONS,
+            **OPTIONS,
         )
 
     if n <= CHUNK:
@@ -261,4 +261,4 @@ def scale_unless_one(x: Any, factor: Any, processors: int) -> None:
     """Multiplies contiguous numbers by a scalar on the device, in place."""
     block = 4096
     programs = min(-(-x.numel() // block), RESIDENT * processors)
-    sums.scale_unless_one[(programs,)](x, x.numel(), factor, BLOCK=block, num_warps=8, **_OPTIONS)
+    sums.scale_unless_one[(programs,)](x, x.numel(), factor, BLOCK=block, num_warps=8, **OPTIONS)
