@@ -225,7 +225,7 @@ def linear_sigmoid_cross_entropy(
         class_weight=class_weight,
         sample_weight=sample_weight,
         normalizer=normalizer,
-        validate=looks_at(inputs, validate),
+        validate=looks_at_numbers(inputs, validate),
     )
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from .device import is_on_device
-from .linear_calls import LinearSoftmaxCall
+from .elementwise_call import ElementwiseCall
+from .linear_calls import LinearSigmoidCall, LinearSoftmaxCall
 from .softmax_call import SoftmaxCall
 
 
@@ -28,3 +29,19 @@ def linear_softmax_call(kernels: str | None) -> type[LinearSoftmaxCall]:
     from .device_linear import DeviceLinearSoftmaxCall
 
     return DeviceLinearSoftmaxCall
+
+
+def elementwise_call(kernels: str | None) -> type[ElementwiseCall]:
+    if kernels != "triton":
+        return ElementwiseCall
+    from .device_elementwise import DeviceElementwiseCall
+
+    return DeviceElementwiseCall
+
+
+def linear_sigmoid_call(kernels: str | None) -> type[LinearSigmoidCall]:
+    if kernels != "triton":
+        return LinearSigmoidCall
+    from .device_linear_elementwise import DeviceLinearSigmoidCall
+
+    return DeviceLinearSigmoidCall

@@ -86,7 +86,7 @@ class DeviceElementwiseCall(ElementwiseCall):
         share = None if ignore is not None else number_on(logits.device, views[0].numel() / size)
         return total(sums, scale=share, inverse=True)
 
-    def _tiles(
+    def tiles(
         self, logits: Tensor, upstream: Tensor | None = None
     ) -> tuple[ElementwiseTiles, Operand | None, Tensor, RowLayout]:
         """The kernels' call, the upstream gradient of each element as it is walked, the logits, copied or not, and the
@@ -118,7 +118,7 @@ class DeviceElementwiseCall(ElementwiseCall):
     def run(self, gradient: bool) -> tuple[Tensor | None, Tensor]:
         logits = self.logits_like
         with on_device_of(logits):
-            tiles, _, like, layout = self._tiles(logits)
+            tiles, _, like, layout = self.tiles(logits)
             out = _laid_out(like, like.dtype) if gradient else None
             if not self.scalar:
                 each = _laid_out(like, self.dtype)
@@ -140,11 +140,11 @@ class DeviceElementwiseCall(ElementwiseCall):
             return torch.zeros_like(logits)
         with on_device_of(logits):
             if self.scale is None:
-                tiles, of_each, like, layout = self._tiles(logits, upstream)
+                tiles, of_each, like, layout = self.tiles(logits, upstream)
                 out = _laid_out(like, like.dtype)
                 tiles.run(Into(layout, gradient=out), None, of_each)
                 return out
-            tiles, _, like, layout = self._tiles(logits)
+            tiles, _, like, layout = self.tiles(logits)
             made = None if out is None else self.scale
             if out is None:
                 out = _laid_out(like, like.dtype)

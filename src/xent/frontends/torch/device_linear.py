@@ -1,81 +1,24 @@
-"""Linear losses on tensors of a device: torch makes the products, and kernels the gradient of each block of logits."""
+"""Softmax cross-entropy of a projection on a device: of each block of logits the kernels make the gradient."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from ...kernels.triton.launch import PerRow, Results, RowCoefficients, Saved, SoftmaxRows, scale_unless_one
+from ...kernels.triton.launch import PerRow, Results, RowCoefficients, Saved, SoftmaxRows
 from ...losses.linear import slices
 from ...options import SoftmaxOptions
-from ...plan import DEVICE_BUDGET, Blocks, DeviceBlocks, device_blocks
+from ...plan import DeviceBlocks, device_blocks
 from ...problem import RowLayout, SoftmaxProblem
-from .arrays import INTERPRETED
 from .device import on_device_of, processors
+from .device_products import DeviceLinearCall, DeviceProducts, device_budget, matrix_layout
 from .device_softmax import DeviceSoftmaxCall, partials, run_rows, saved_of
-from .linear_calls import LinearSoftmaxCall, without_rows
-from .linear_products import Products, Tensors, block
+from .linear_calls import LinearSoftmaxCall
+from .linear_products import Tensors
 
 
-class DeviceProducts(Products):
-    """The products on a device, and the logits that are kept there."""
-
-    def __init__(self, tensors: Tensors, wanted: tuple[bool, ...], blocks: DeviceBlocks, apart: bool) -> None:
-        super().__init__(tensors, wanted, Blocks(blocks.rows, blocks.classes), apart)
-        self._apart, self._sizes = apart, blocks
-        self._kept: dict[tuple[int, int], Tensor] = {}
-
-    def buffer(self, blocks: Blocks, like: Tensor) -> Tensor:
-        return torch.empty(blocks.rows * blocks.classes, dtype=like.dtype, device=like.device)
-
-    def empty_sum(self, like: Tensor, dtype: torch.dtype) -> Tensor:
-        return torch.empty(like.shape, dtype=dtype, device=like.device)
-
-    def made(self, rows: slice, classes: slice, keep: bool = False) -> Tensor:
-        """The logits of a block; `keep`: until their gradient has been added, as long as there is room."""
-        at = rows.start, classes.start
-        if at in self._kept:
-            return self._kept[at]
-        out = block(self._logits, rows, classes)
-        if keep and len(self._kept) < self._sizes.lent + self._sizes.kept:
-            out = self._kept[at] = self._lent(out) if len(self._kept) < self._sizes.lent else torch.empty_like(out)
-        return self.multiply(rows, classes, out)
-
-    def _lent(self, like: Tensor) -> Tensor:
-        """Room for the next block that is kept in the weight's gradient, which is not made yet."""
-        if self.gradients[1] is None:
-            self.gradients[1] = self.empty_sum(self._weights[0], like.dtype)
-        gradient: Tensor = self.gradients[1].view(-1)
-        start = gradient.numel() - (self._sizes.lent - len(self._kept)) * like.numel()
-        return gradient[start : start + like.numel()].view(like.shape)
-
-    def gradient_of(self, rows: slice, classes: slice) -> Tensor:
-        kept = None if self._apart else self._kept.get((rows.start, classes.start))
-        return super().gradient_of(rows, classes) if kept is None else kept
-
-    def silence_where(self, rows: Tensor | None) -> None:
-        """These rows of x add nothing to any gradient, whatever they hold."""
-        if rows is not None:
-            self._quiet = [without_rows(x, rows) for x in self._inputs]
-
-    def add(self, rows: slice, classes: slice) -> None:
-        super().add(rows, classes)
-        self._kept.pop((rows.start, classes.start), None)
-
-    def add_product(self, total: Tensor, a: Tensor, b: Tensor, first: bool) -> None:
-        if total.dtype is a.dtype:
-            torch.mm(a, b, out=total) if first else total.addmm_(a, b)
-        elif not total.is_cuda:
-            total.addmm_(a.to(total.dtype), b.to(total.dtype), beta=0 if first else 1)
-        elif first:
-            torch.mm(a, b, out_dtype=total.dtype, out=total)
-        else:
-            torch.addmm(total, a, b, out_dtype=total.dtype, out=total)
-
-
-class DeviceLinearSoftmaxCall(LinearSoftmaxCall):
+class DeviceLinearSoftmaxCall(DeviceLinearCall, LinearSoftmaxCall):
     """One call of a linear loss on a device, where nothing waits for it."""
 
     dense: DeviceSoftmaxCall
@@ -93,17 +36,6 @@ class DeviceLinearSoftmaxCall(LinearSoftmaxCall):
         self.dense.return_stats = self.return_stats
         self.dense.prepare(inputs, validate, presume=False)
         self._device_blocks((inputs, None), (False, False))  # refuses what the backward pass would
-
-    def makes_gradient_ahead(self, dtype: torch.dtype) -> bool:
-        # float16 loses what is below its range before the upstream gradient scales it up
-        return self.options.reduction != "none" and dtype is not torch.float16
-
-    def scaled(self, gradients: list[Any], upstream: Tensor, dtype: torch.dtype) -> list[Any]:
-        with on_device_of(upstream):
-            for g in gradients:
-                if g is not None:
-                    scale_unless_one(g, upstream, processors(g.device))
-        return gradients
 
     def run(self, tensors: Tensors, wanted: tuple[bool, ...]) -> tuple[tuple[Tensor, ...], list[Any]]:
         with on_device_of(tensors[0]):
@@ -183,8 +115,8 @@ class DeviceLinearSoftmaxCall(LinearSoftmaxCall):
         target = target._replace(index=index, topk_index=topk_index, topk_value=topk_value)
         if self.soft is not None:
             soft = self.soft[rows, classes]
-            target = target._replace(dense=soft, dense_layout=_layout(soft))
-        layout = _layout(logits)
+            target = target._replace(dense=soft, dense_layout=matrix_layout(soft))
+        layout = matrix_layout(logits)
         part = SoftmaxRows(
             logits,
             layout,
@@ -218,25 +150,11 @@ class DeviceLinearSoftmaxCall(LinearSoftmaxCall):
             self.problem.rows,
             self.problem.classes,
             inputs.itemsize * buffers,
-            _budget(self.budget, inputs.device),
+            device_budget(self.budget, inputs.device),
             sums[1],
             sums[0],
             inputs.shape[-1] if any(wanted) and wanted[1] else 0,
         )
-
-
-def _budget(asked: int | None, device: torch.device) -> int:
-    """Bytes: as many as the user allows, or half of what is free up to the usual ones."""
-    if asked is not None or INTERPRETED:
-        return DEVICE_BUDGET if asked is None else asked
-    free = torch.cuda.mem_get_info(device)[0]
-    free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return min(DEVICE_BUDGET, free // 2)
-
-
-def _layout(matrix: Tensor) -> RowLayout:
-    (rows, classes), (outer, step) = matrix.shape, matrix.stride()
-    return RowLayout(rows, classes, 1, outer, step, 0)
 
 
 def _sliced(tensors: Any, rows: slice) -> list[Any]:

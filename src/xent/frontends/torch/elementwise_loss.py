@@ -37,7 +37,8 @@ from .arrays import (
     wanted_gradients,
     wants_gradient,
 )
-from .device import is_on_device, kernels_for
+from .calls import elementwise_call, kernels_of_operator
+from .device import kernels_for
 from .elementwise_call import ElementwiseCall, ElementwiseCrossEntropy, memory_of, walked_together
 from .operators import differentiable_operator
 
@@ -247,7 +248,7 @@ def elementwise_loss(
         return small.run(False)[1]
     traced = torch.compiler.is_compiling()
     memory = kernels_for([logits, *(t for t in (labels, *weights) if isinstance(t, Tensor))])
-    kind = _call_of(None if traced else memory)
+    kind = elementwise_call(None if traced else memory)
     call = kind(logits, labels, options, names, pos_weight, class_weight, sample_weight)
     call.bad_is_nan = validate is None
     later = traced or (memory == "triton" and not validate)
@@ -268,15 +269,6 @@ def elementwise_loss(
     if wants:
         return ElementwiseCrossEntropy.apply(logits, call)
     return call.run(False)[1]
-
-
-def _call_of(kernels: str | None) -> type[ElementwiseCall]:
-    """What runs on these kernels; Triton is not imported before it is needed."""
-    if kernels != "triton":
-        return ElementwiseCall
-    from .device_elementwise import DeviceElementwiseCall
-
-    return DeviceElementwiseCall
 
 
 def _operator(call: ElementwiseCall, logits: Tensor, validate: bool | None) -> Any:
@@ -308,7 +300,7 @@ def _from_operator(
     *options, normalizer, validate = rest
     given = Positives(labels, starts) if lists else labels
     names = ("logits", name)
-    kind = _call_of("triton" if is_on_device(logits) and logits.numel() else None)
+    kind = elementwise_call(kernels_of_operator(logits))
     call = kind(logits, given, ElementwiseOptions(*options), names, pos_weight, class_weight, sample_weight)
     call.normalizer, call.bad_is_nan = normalizer, validate is None
     return call, bool(validate)

@@ -20,7 +20,7 @@ from .elementwise_call import ElementwiseCall
 from .linear_products import Products, Tensors
 from .softmax_call import SoftmaxCall, flat_labels
 
-_NAMES = ("logits", "labels")
+NAMES = ("logits", "labels")
 
 
 class LinearCall:
@@ -151,11 +151,11 @@ class LinearSigmoidCall(LinearCall):
         self.shape, self.options, self.arguments, self.budget = shape, options, arguments, budget
         self.matrix = (shape[:-1].numel(), shape[-1])
 
-    def prepare(self, logits_dtype: torch.dtype, validate: bool) -> None:
+    def prepare(self, inputs: Tensor, validate: bool | None) -> None:
         """Checks the arguments against logits that are not there, and makes the denominator."""
         labels, *weights, normalizer = self.arguments
-        nowhere = torch.empty((), dtype=logits_dtype).expand(self.shape)
-        call = ElementwiseCall(nowhere, labels, self.options, _NAMES, *weights)
+        nowhere = self.nowhere(inputs)
+        call = ElementwiseCall(nowhere, labels, self.options, NAMES, *weights)
         call.check_weights()
         self.dtype = call.dtype
         self.others = [t for _, t in call.named]
@@ -165,8 +165,8 @@ class LinearSigmoidCall(LinearCall):
             self.labels = labels.detach().reshape(self.matrix)
             if validate:
                 check_labels("labels", self.labels, self.options, numpy_of)
-        self.pos_weight = None if call.pos_weight is None else self._matrix(call.pos_weight)
-        self.weights = [self._matrix(weight) for weight in call.weights]
+        self.pos_weight = None if call.pos_weight is None else self.matrix_of(call.pos_weight)
+        self.weights = [self.matrix_of(weight) for weight in call.weights]
         self.denominator: float = 1.0
         if normalizer is not None:
             self.denominator = normalizer
@@ -174,7 +174,11 @@ class LinearSigmoidCall(LinearCall):
             given = None if call.lists is not None else numpy_of(labels)
             self.denominator = kept_mass(tuple(self.shape), given, numpy_of(call.sample), self.options.ignore_index)
 
-    def _matrix(self, weight: Tensor) -> Tensor:
+    def nowhere(self, inputs: Tensor) -> Tensor:
+        """Logits without memory."""
+        return inputs.new_empty(()).expand(self.shape)
+
+    def matrix_of(self, weight: Tensor) -> Tensor:
         """A weight that broadcasts to the logits as rows and classes; no class is copied that shares its number."""
         last = weight.shape[-1] if weight.ndim else 1
         return weight.detach().expand(*self.shape[:-1], last).reshape(-1, last).expand(self.matrix)
@@ -211,6 +215,6 @@ class LinearSigmoidCall(LinearCall):
     def reference(self, *tensors: Tensor | None) -> tuple[Tensor, ...]:
         labels, *weights, normalizer = self.arguments
         logits = all_logits(tensors).view(self.shape)
-        call = ElementwiseCall(logits, labels, self.options, _NAMES, *weights)
+        call = ElementwiseCall(logits, labels, self.options, NAMES, *weights)
         call.normalizer = normalizer
         return (call.reference(logits),)

@@ -26,16 +26,15 @@ from .arrays import (
     by_reference,
     divisor,
     dtype_name,
-    is_plain,
     is_readable,
     is_saving_by_hooks,
     is_transformed,
     wants_gradient,
 )
-from .calls import linear_softmax_call
+from .calls import linear_sigmoid_call, linear_softmax_call
 from .device import kernels_for
 from .elementwise_loss import elementwise_loss
-from .linear_calls import LinearSigmoidCall, all_logits, without_rows
+from .linear_calls import all_logits, without_rows
 from .linear_operators import sigmoid_operator, softmax_operator
 from .linear_products import Tensors
 from .softmax_loss import softmax_cross_entropy
@@ -207,7 +206,7 @@ def linear_sigmoid_cross_entropy(
     class_weight: Any,
     sample_weight: Any,
     normalizer: Any,
-    validate: bool,
+    validate: bool | None,
 ) -> Any:
     if wants_gradient(normalizer):
         check_normalizer(1.0, options.reduction)
@@ -236,7 +235,8 @@ def linear_sigmoid_cross_entropy(
     others = [t for t in (*lists, *weights) if isinstance(t, Tensor)]
     traced = torch.compiler.is_compiling()
     differentiated = torch.is_grad_enabled() and any(t.requires_grad for t in others)
-    if differentiated or not all(is_plain(t) for t in (*tensors, *others) if t is not None):
+    memory = None if differentiated else kernels_for(t for t in (*tensors, *others) if t is not None)
+    if memory is None:
         return elementwise_loss(
             all_logits(tensors).view(shape),
             target,
@@ -248,11 +248,11 @@ def linear_sigmoid_cross_entropy(
             validate=validate,
         )
     if normalizer is not None:
-        normalizer = divisor(normalizer, options.reduction, traced)
-    call = LinearSigmoidCall(shape, options, (target, *weights, normalizer), memory_budget)
+        normalizer = divisor(normalizer, options.reduction, traced or (memory == "triton" and not validate))
+    call = linear_sigmoid_call(memory)(shape, options, (target, *weights, normalizer), memory_budget)
     if traced:
         return sigmoid_operator(call, tensors, validate)
-    call.prepare(tensors[0].dtype, validate)
+    call.prepare(tensors[0], validate)
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors):
         return LinearCrossEntropy.apply(call, *tensors)
     return call.run(tensors, (False,) * len(tensors))[0][0]

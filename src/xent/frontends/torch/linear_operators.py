@@ -15,7 +15,7 @@ from ...labels import Positives, TopK
 from ...options import ElementwiseOptions, SoftmaxOptions
 from ...problem import softmax_problem
 from .arrays import dtype_name
-from .calls import kernels_of_operator, linear_softmax_call
+from .calls import kernels_of_operator, linear_sigmoid_call, linear_softmax_call
 from .linear_calls import LinearSigmoidCall, LinearSoftmaxCall
 from .linear_products import Tensors
 from .operators import differentiable_operator
@@ -109,7 +109,7 @@ _softmax = differentiable_operator(
 )
 
 
-def sigmoid_operator(call: LinearSigmoidCall, tensors: Tensors, validate: bool) -> Any:
+def sigmoid_operator(call: LinearSigmoidCall, tensors: Tensors, validate: bool | None) -> Any:
     """The loss. A normalizer that is a tensor divides afterwards."""
     labels, *weights, normalizer = call.arguments
     lists, later = isinstance(labels, Positives), isinstance(normalizer, Tensor)
@@ -124,19 +124,20 @@ def sigmoid_operator(call: LinearSigmoidCall, tensors: Tensors, validate: bool) 
     return loss / normalizer if later else loss
 
 
-def _sigmoid_call(*given: Any) -> tuple[LinearSigmoidCall, bool]:
+def _sigmoid_call(*given: Any) -> tuple[LinearSigmoidCall, bool | None]:
     labels, starts, *rest = given[_SOURCES:]
     weights, (shape, lists, *options) = rest[:3], rest[3:]
     *options, normalizer, budget, validate = options
     target = Positives(labels, starts) if lists else labels
     arguments = (target, *weights, normalizer)
-    return LinearSigmoidCall(torch.Size(shape), ElementwiseOptions(*options), arguments, budget), validate
+    kind = linear_sigmoid_call(kernels_of_operator(given[0]))
+    return kind(torch.Size(shape), ElementwiseOptions(*options), arguments, budget), validate
 
 
 @torch.no_grad()
 def _sigmoid_forward(*given: Any) -> Tensor:
     call, validate = _sigmoid_call(*given)
-    call.prepare(given[0].dtype, validate)
+    call.prepare(given[0], validate)
     tensors, _ = _there(given)
     loss: Tensor = call.run(tensors, (False,) * len(tensors))[0][0]
     return loss
@@ -145,7 +146,7 @@ def _sigmoid_forward(*given: Any) -> Tensor:
 @torch.no_grad()
 def _sigmoid_backward(given: tuple[Any, ...], upstream: tuple[Tensor | None, ...], wanted: list[bool]) -> list[Tensor]:
     call, validate = _sigmoid_call(*given)
-    call.prepare(given[0].dtype, validate)
+    call.prepare(given[0], validate)
     return _vjp(call, given, upstream, wanted)
 
 
@@ -161,7 +162,7 @@ _sigmoid = differentiable_operator(
     f"{_HEAD}Tensor labels, Tensor? starts, Tensor? pos_weight, Tensor? class_weight, Tensor? sample_weight, "
     "SymInt[] shape, bool lists, str kind, float alpha, float beta, float rest, float low, float high, "
     "bool ends_only, float? ignore_index, float positive, float negative, float gamma_pos, float gamma_neg, "
-    "float clip, str reduction, float? normalizer, int? memory_budget, bool validate",
+    "float clip, str reduction, float? normalizer, int? memory_budget, bool? validate",
     results=1,
     forward=_sigmoid_forward,
     backward=_sigmoid_backward,
