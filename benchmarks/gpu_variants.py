@@ -73,6 +73,34 @@ def linear(about: str, dtype: str, blocks: str, **options: Any) -> Variant:
     return Variant(f"linear, blocks of {blocks}, {about}", dtype, call)
 
 
+def elementwise(about: str, dtype: str, loss: str, labels: str = "dense", **options: Any) -> Variant:
+    """A loss of single numbers: in one long row, along rows because of class weights, or with lists of positives."""
+
+    def call() -> None:
+        x = torch.zeros(ROWS, 1000, dtype=DTYPES[dtype], requires_grad=True)
+        y: Any = torch.zeros(ROWS, 1000, dtype=DTYPES[dtype])
+        if labels == "lists":
+            y = xent.Positives(torch.zeros(ROWS, 1, dtype=torch.int64))
+        elif labels == "signs":
+            y = y + 1
+        weights = {k: torch.ones(1000) if v is ... else v for k, v in options.items()}
+        differentiate(getattr(xent, loss)(x, y, **weights))
+
+    return Variant(f"{loss}, {about}", dtype, call)
+
+
+def linear_sigmoid(dtype: str, labels: str) -> Variant:
+    """Blocks of all rows and some classes."""
+
+    def call() -> None:
+        x, w = (torch.zeros(n, 16, dtype=DTYPES[dtype], requires_grad=True) for n in (ROWS, 5000))
+        dense = torch.zeros(ROWS, 5000, dtype=DTYPES[dtype])
+        y = xent.Positives(torch.zeros(ROWS, 1, dtype=torch.int64)) if labels == "lists" else dense
+        differentiate(xent.linear_sigmoid_cross_entropy(x, w, y, memory_budget=1 << 21))
+
+    return Variant(f"linear sigmoid, {labels}", dtype, call)
+
+
 def labels_of(integers: str) -> Variant:
     """Labels of a dtype; and rows weighed, some of them left out."""
 
@@ -142,6 +170,28 @@ def linear_variants() -> Iterator[Variant]:
             yield linear("mean", dtype, blocks)
 
 
+# The losses of single numbers; `...` stands for weights, one a class.
+ELEMENTWISE: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "plain": ("sigmoid_cross_entropy", "dense", {}),
+    "each element": ("sigmoid_cross_entropy", "dense", {"reduction": "none"}),
+    "weighed": ("sigmoid_cross_entropy", "dense", {"pos_weight": ..., "class_weight": ...}),
+    "ignored elements": ("sigmoid_cross_entropy", "dense", {"ignore_index": -1}),
+    "lists": ("sigmoid_cross_entropy", "lists", {}),
+    "focal": ("sigmoid_focal_cross_entropy", "dense", {}),
+    "asymmetric": ("asymmetric_sigmoid_cross_entropy", "dense", {}),
+    "signs": ("logistic_loss", "signs", {}),
+}
+
+
+def elementwise_variants() -> Iterator[Variant]:
+    """Losses × dtypes, and blocks of linear ones."""
+    for dtype in (*MOST, *FEWER):
+        for about, (loss, labels, options) in ELEMENTWISE.items():
+            yield elementwise(about, dtype, loss, labels, **options)
+        for labels in ("dense", "lists"):
+            yield linear_sigmoid(dtype, labels)
+
+
 def label_variants() -> Iterator[Variant]:
     """Every integer dtype."""
     for integers in ("int8", "uint8", "int16", "int32", "int64"):
@@ -151,6 +201,7 @@ def label_variants() -> Iterator[Variant]:
 FAMILIES: dict[str, Callable[[], Iterator[Variant]]] = {
     "softmax": softmax_variants,
     "linear": linear_variants,
+    "elementwise": elementwise_variants,
     "labels": label_variants,
 }
 # Of each family a few, as a test.
@@ -163,5 +214,10 @@ QUICK: dict[str, list[Variant]] = {
         softmax("top-k", (2, 19, 128, 128), "mean", "float32"),
     ],
     "linear": [linear("mean", "bfloat16", "rows")],
+    "elementwise": [
+        elementwise("plain", "bfloat16", "sigmoid_cross_entropy"),
+        elementwise("lists", "float32", "sigmoid_cross_entropy", "lists"),
+        elementwise("ignored elements", "float32", "sigmoid_cross_entropy", ignore_index=-1),
+    ],
     "labels": [labels_of("int32")],
 }

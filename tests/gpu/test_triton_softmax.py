@@ -66,12 +66,13 @@ def _with_rows(exact: truth.Truth, rows: registry.Batch) -> truth.Truth:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_whole_rows(case: Case, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = calls(monkeypatch, "run")
-    for rows, classes, reduction in ((13, 7, "mean"), (11, 131, "sum")):
+    sizes = ((13, 7, "mean"), (11, 131, "sum"))
+    for rows, classes, reduction in sizes if dtype == "float32" else sizes[1:]:
         if "normalizer" in case.options:
             reduction = "mean"
         check(make_batch(case, (rows,), classes, dtype=dtype).but(reduction=reduction), 0.7, case.name)
     assert all(shape.whole and shape.parts == 1 for shape in seen)
-    assert len(seen) == 4
+    assert len(seen) == (4 if dtype == "float32" else 2)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
