@@ -204,6 +204,8 @@ def softmax_rows(
         live = live & ((b != 0) | (c != 0) | (l != 0) | (zeta != 0) | (h != 0))
     ARGMAX: tl.constexpr = argmax_out is not None
 
+    # before the row is summed up, which all threads wait for: the gradient may lie where the logits are
+    z_label = label_logit(x, at, class_stride, label, 0, classes, live, temperature, softcap, ACC, TRANSFORM)
     if WHOLE:
         raw, z, w = tile(
             x, at, class_stride, t, t_at, t_class, v, 0, classes, live, temperature, softcap, alpha, beta,
@@ -227,7 +229,6 @@ def softmax_rows(
         mass += tl.sum(w_k, axis=1)
         base = tl.where(top == -float("inf"), 0.0, top)
         u += tl.sum(tl.where(w_k == 0, 0.0, w_k * (base[:, None] - z_k)), axis=1)
-    z_label = label_logit(x, at, class_stride, label, 0, classes, live, temperature, softcap, ACC, TRANSFORM)
     top, rest, log_sum, u, entropy = finished(top, rest, u, mass, spread)
     put_results(
         row, exists, live, invalid, top, rest, log_sum, z_label, u, mass, entropy, best, b, c, l, zeta, h,
