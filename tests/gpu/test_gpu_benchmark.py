@@ -123,9 +123,9 @@ def test_constants_reach_the_kernels(gpu: ModuleType) -> None:
     tuned = importlib.import_module("gpu_tune")
     rows = shapes.Lines(1, 8192, 0, 32000, 1)
     with tuned.constants({"SWEEP": 2048, "BYTES_A_WARP": 1024}):
-        shape = shapes.softmax_shape(rows, 32000, 132, False)
+        shape = shapes.softmax_shape(rows, 32000, 132, 4)
         assert (shape.block, shape.warps) == (2048, 8)
-    assert shapes.softmax_shape(rows, 32000, 132, False).block == shapes.SWEEP
+    assert shapes.softmax_shape(rows, 32000, 132, 4).block == shapes.SWEEP
     with pytest.raises(LookupError, match="shapes has no SWOOP"), tuned.constants({"SWOOP": 1}):
         pass
 
@@ -198,7 +198,7 @@ def test_rows_of_a_device(gpu: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_
         ("0", [], "no CUDA device"),
         ("1", [], "add --quick"),
         ("1", ["--quick", "--repeats", "1"], "--repeats"),
-        ("1", ["--quick", "--json", "/"], "--output"),
+        ("1", ["--quick", "--json", "/"], "--json"),
     ],
 )
 def test_what_cannot_run_is_said_in_a_line(

@@ -79,7 +79,7 @@ def test_whole_rows(case: Case, dtype: str, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize("case", [*EVERYTHING, CASE_BY_NAME["index"]], ids=lambda case: case.name)
 def test_rows_longer_than_a_tile(case: Case, dtype: str, small_tiles: None, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = calls(monkeypatch, "run")
-    check(make_batch(case, (5,), 301, dtype=dtype), -1.3, case.name)
+    check(make_batch(case, (9,), 301, dtype=dtype), -1.3, case.name)
     assert not seen[0].whole
     assert seen[0].parts == 1
 

@@ -9,7 +9,7 @@ import triton.language as tl
 from ...problem import RowLayout
 from . import rows as tile_rows
 from . import softmax, sums
-from .shapes import RESIDENT, TILE, Shape, apply_shape, lines, power_of_two, softmax_shape, warps
+from .shapes import RESIDENT, TILE, Shape, apply_shape, lines, power_of_two, softmax_shape, vector, warps
 
 # Every operation as it is written: a contracted product and sum would not cancel where the formulas cancel.
 OPTIONS = {"enable_fp_fusion": False}
@@ -122,6 +122,10 @@ class SoftmaxRows:
             **OPTIONS,
         }
 
+    def _vector(self, gradient: RowLayout | None) -> int:
+        layouts = [layout for layout in (gradient, self.target.dense_layout) if layout is not None]
+        return vector(self._classes, self._place, *map(lines, layouts))
+
     def shape(self, statistics: bool) -> Shape:
         """How the rows are cut; `statistics`: entropy and argmax are wanted."""
         bytes_each = self._bytes * (2 if self.target.measured or statistics else 1)
@@ -140,6 +144,7 @@ class SoftmaxRows:
             KPAD=power_of_two(self.target.topk),
             MEASURE=self.target.measured,
             ENTROPY=out.entropy is not None,
+            VECTOR=self._vector(layout),
             num_warps=shape.warps,
             **self._kernel,
         )
@@ -161,6 +166,7 @@ class SoftmaxRows:
             KPAD=power_of_two(self.target.topk),
             MEASURE=self.target.measured,
             ENTROPY=statistics,
+            VECTOR=self._vector(None),
             num_warps=shape.warps,
             **self._kernel,
         )
@@ -191,6 +197,7 @@ class SoftmaxRows:
             ROWS=shape.rows,
             BLOCK=shape.block,
             MEASURE=self.target.measured,
+            VECTOR=self._vector(layout),
             num_warps=shape.warps,
             **self._kernel,
         )

@@ -34,6 +34,37 @@ def rows_of(block, members, ROWS: tl.constexpr):
     return group, member, group * members + member, member < members
 
 
+# The compiler loads vectors where it knows that rows and the ends of their classes are multiples of a power of two;
+# of sizes it sees by itself only whether they are multiples of 16. It is told where such a number is made.
+
+
+@triton.jit
+def places(group, member, group_stride, member_stride, VECTOR: tl.constexpr):
+    """Where rows begin, which is at multiples of VECTOR."""
+    at = group * group_stride + member * member_stride
+    if VECTOR > 1:
+        at = tl.multiple_of(at, VECTOR)
+    return at
+
+
+@triton.jit
+def wide(classes, VECTOR: tl.constexpr):
+    """A number of classes, a multiple of VECTOR, as 64 bits."""
+    number = tl.full((), classes, tl.int64)
+    if VECTOR > 1:
+        number = tl.multiple_of(number, VECTOR)
+    return number
+
+
+@triton.jit
+def bounded(end, classes, VECTOR: tl.constexpr):
+    """The smaller one of two multiples of VECTOR."""
+    least = tl.minimum(tl.full((), end, tl.int64), classes)
+    if VECTOR > 1:
+        least = tl.multiple_of(least, VECTOR)
+    return least
+
+
 @triton.jit
 def transformed(x, temperature, softcap, TRANSFORM: tl.constexpr):
     """z = softcap·tanh(x / softcap) / temperature."""

@@ -7,6 +7,7 @@ vocabulary.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 from ...problem import RowLayout
@@ -104,6 +105,15 @@ def apply_shape(place: Lines, classes: int, bytes_each: int) -> Shape:
         rows = max(1, min(TILE // block, power_of_two(place.members)))
     parts = -(-classes // block)
     return Shape(rows, block, parts == 1, _row_blocks(place, rows), parts, block, warps(rows * block, bytes_each))
+
+
+def vector(classes: int, *places: Lines) -> int:
+    """The power of two, 16 at most, of which the number of classes and the beginnings of rows are multiples; 1 where
+    classes do not lie side by side."""
+    if any(place.class_stride != 1 for place in places):
+        return 1
+    sizes = (classes, *(size for place in places for size in (place.group_stride, place.member_stride)))
+    return math.gcd(16, *sizes)
 
 
 def _across(place: Lines) -> bool:

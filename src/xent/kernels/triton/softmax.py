@@ -17,16 +17,19 @@ from .rows import (
     NOWHERE,
     SKIP_ROW,
     SOFTCAP,
+    bounded,
     entries,
     finished,
     joined,
     loss_of,
     measure_tile,
     per_row,
+    places,
     rows_of,
     seen,
     transformed,
     unseen,
+    wide,
 )
 
 
@@ -190,22 +193,20 @@ def softmax_rows(
     loss, top_out, rest_out, mass_out, lse_out, entropy_out, argmax_out,
     g, g_group, g_member, g_class,
     ACC: tl.constexpr, FINE: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr, WHOLE: tl.constexpr,
-    KPAD: tl.constexpr, TRANSFORM: tl.constexpr, MEASURE: tl.constexpr, ENTROPY: tl.constexpr,
+    KPAD: tl.constexpr, TRANSFORM: tl.constexpr, MEASURE: tl.constexpr, ENTROPY: tl.constexpr, VECTOR: tl.constexpr,
 ):  # fmt: skip
     """Loss, statistics and gradient of ROWS rows. WHOLE: a tile holds all classes, which are read once."""
     group, member, row, exists = rows_of(tl.program_id(0), members, ROWS)
-    at = group * group_stride + member * member_stride
-    t_at = group * t_group + member * t_member
-    g_at = group * g_group + member * g_member
-    classes = tl.full((), classes, tl.int64)
+    at = places(group, member, group_stride, member_stride, VECTOR)
+    t_at = places(group, member, t_group, t_member, VECTOR)
+    g_at = places(group, member, g_group, g_member, VECTOR)
+    classes = wide(classes, VECTOR)
     label, live, invalid = labels_of(index, row, exists)
     b, c, l, zeta, h = coefficients(b, c, zeta, b_rows, c_rows, l_rows, zeta_rows, h_rows, row, exists)
     if lse_out is None:  # what has no weight is not read
         live = live & ((b != 0) | (c != 0) | (l != 0) | (zeta != 0) | (h != 0))
     ARGMAX: tl.constexpr = argmax_out is not None
 
-    # before the row is summed up, which all threads wait for: the gradient may lie where the logits are
-    z_label = label_logit(x, at, class_stride, label, 0, classes, live, temperature, softcap, ACC, TRANSFORM)
     if WHOLE:
         raw, z, w = tile(
             x, at, class_stride, t, t_at, t_class, v, 0, classes, live, temperature, softcap, alpha, beta,
@@ -229,6 +230,7 @@ def softmax_rows(
         mass += tl.sum(w_k, axis=1)
         base = tl.where(top == -float("inf"), 0.0, top)
         u += tl.sum(tl.where(w_k == 0, 0.0, w_k * (base[:, None] - z_k)), axis=1)
+    z_label = label_logit(x, at, class_stride, label, 0, classes, live, temperature, softcap, ACC, TRANSFORM)
     top, rest, log_sum, u, entropy = finished(top, rest, u, mass, spread)
     put_results(
         row, exists, live, invalid, top, rest, log_sum, z_label, u, mass, entropy, best, b, c, l, zeta, h,
@@ -236,6 +238,7 @@ def softmax_rows(
     )  # fmt: skip
 
     if g is not None:
+        tl.debug_barrier()  # the gradient may lie where the logits are: no thread still reads its label's
         factor = gradient_factor(scale, temperature)
         k = tl.arange(0, BLOCK)
         if WHOLE:
@@ -266,7 +269,7 @@ def softmax_collect(
     index, t, t_group, t_member, t_class, topk_index, topk_value, topk, v, alpha: tl.float64, beta: tl.float64,
     first, rows, part_classes, part_number, partial, best_out,
     ACC: tl.constexpr, FINE: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr, KPAD: tl.constexpr,
-    TRANSFORM: tl.constexpr, MEASURE: tl.constexpr, ENTROPY: tl.constexpr,
+    TRANSFORM: tl.constexpr, MEASURE: tl.constexpr, ENTROPY: tl.constexpr, VECTOR: tl.constexpr,
 ):  # fmt: skip
     """The statistics of a part of the classes of ROWS rows.
 
@@ -274,15 +277,15 @@ def softmax_collect(
     number `part_number` + j. `partial`: [parts, 6, rows].
     """
     group, member, row, exists = rows_of(tl.program_id(0), members, ROWS)
-    at = group * group_stride + member * member_stride
-    t_at = group * t_group + member * t_member
+    at = places(group, member, group_stride, member_stride, VECTOR)
+    t_at = places(group, member, t_group, t_member, VECTOR)
     label, live, _ = labels_of(index, row, exists)
     ARGMAX: tl.constexpr = best_out is not None
     v_here = v
     if v is not None:
         v_here = v + first
     begin = tl.program_id(1).to(tl.int64) * part_classes
-    end = tl.minimum(begin + part_classes, classes)
+    end = bounded(begin + part_classes, classes, VECTOR)
 
     top, rest, u, mass, spread, best = swept(
         x, at, class_stride, t, t_at, t_class, v_here, begin, end, first, live, temperature, softcap, alpha, beta,
@@ -380,7 +383,7 @@ def softmax_apply(
     first, row_blocks, top, rest, mass, entropy,
     g, g_group, g_member, g_class,
     ACC: tl.constexpr, FINE: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
-    TRANSFORM: tl.constexpr, MEASURE: tl.constexpr,
+    TRANSFORM: tl.constexpr, MEASURE: tl.constexpr, VECTOR: tl.constexpr,
 ):  # fmt: skip
     """The gradient to rows all of whose classes were seen, but for their top-k targets; nothing where `made` says that
     it is there. `classes` of them are here, from number `first` on. Each program takes one tile after the other: where
@@ -393,13 +396,14 @@ def softmax_apply(
     if v is not None:
         v_here = v + first
     factor = gradient_factor(scale, temperature)
+    classes = wide(classes, VECTOR)
     tiles = row_blocks.to(tl.int64) * tl.cdiv(classes, BLOCK)
     for number in range(tl.program_id(0).to(tl.int64), tiles, tl.num_programs(0)):
         group, member, row, exists = rows_of(number % row_blocks, members, ROWS)
         start = number // row_blocks * BLOCK
-        at = group * group_stride + member * member_stride
-        t_at = group * t_group + member * t_member
-        g_at = group * g_group + member * g_member
+        at = places(group, member, group_stride, member_stride, VECTOR)
+        t_at = places(group, member, t_group, t_member, VECTOR)
+        g_at = places(group, member, g_group, g_member, VECTOR)
         label, live, invalid = labels_of(index, row, exists)
         b_i, c_i, l_i, zeta_i, h_i = coefficients(
             b, c, zeta, b_rows, c_rows, l_rows, zeta_rows, h_rows, row, exists
