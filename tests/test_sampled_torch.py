@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -225,3 +226,56 @@ def test_every_instruction_set() -> None:
     truth = gradients(case.plain(wide), wide)
     found, rival = (errors(gradients(f(leaves), leaves), truth) for f in (case.loss, case.plain))
     assert all(a <= b + torch.finfo(torch.float32).eps for a, b in zip(found, rival, strict=True))
+
+
+def test_a_default_device_is_not_where_the_memory_of_a_call_is() -> None:
+    x, w, y = torch.randn(4, 8), torch.randn(50, 8), torch.tensor([1, 2, 3, 4])
+    candidates = (np.arange(4), np.ones(4), np.ones(4))
+    expected = xent.sampled_softmax_loss(x, w, y, candidates=candidates)
+    with torch.device("meta"):
+        found = xent.sampled_softmax_loss(x, w, y, candidates=candidates)
+        each = xent.linear_sigmoid_cross_entropy(x, w, torch.zeros(4, 50, device="cpu"), reduction="none")
+    assert found == expected
+    assert each.device.type == "cpu"
+
+
+def test_ids_of_anyones_sampler_are_checked() -> None:
+    class Beyond(xent.samplers.LogUniform):
+        def sample(self, true_classes: Any) -> Any:
+            drawn = super().sample(true_classes)
+            return drawn._replace(sampled_ids=drawn.sampled_ids + 50)
+
+    with pytest.raises(IndexError, match=r"candidates\.sampled_ids"):
+        xent.sampled_softmax_loss(
+            torch.randn(4, 8), torch.randn(50, 8), torch.tensor([1, 2, 3, 4]), sampler=Beyond(50, 5, seed=1)
+        )
+
+
+def test_derivatives_do_not_follow_labels_that_change() -> None:
+    x, w = torch.randn(4, 8, requires_grad=True), torch.randn(50, 8)
+    labels, ids = torch.tensor([1, 2, 3, 4]), np.arange(10, 14)
+    candidates = (ids, np.ones(4), np.ones(4))
+    (expected,) = torch.autograd.grad(xent.sampled_softmax_loss(x, w, labels, candidates=candidates), x)
+    loss = xent.sampled_softmax_loss(x, w, labels, candidates=candidates)
+    labels += 20
+    ids += 20
+    (found,) = torch.autograd.grad(loss, x, create_graph=True)
+    torch.testing.assert_close(found, expected)
+
+
+def test_empty_batches_without_sampled_classes() -> None:
+    nothing = (np.arange(0), np.ones(0), np.ones(0))
+    loss = xent.sampled_softmax_loss(
+        torch.randn(0, 8), torch.randn(50, 8), torch.zeros(0, dtype=torch.int64), candidates=nothing
+    )
+    assert loss == 0
+
+
+def test_autocast_widens_inputs_only() -> None:
+    x, w, y = torch.randn(4, 8), torch.randn(50, 8), torch.tensor([1, 2, 3, 4])
+    candidates = (np.arange(4), np.ones(4), np.ones(4))
+    expected = xent.sampled_softmax_loss(x, w, y, candidates=candidates)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert xent.sampled_softmax_loss(x, w.numpy(), y, candidates=candidates) == expected
+        with pytest.raises(TypeError, match="weight"):
+            xent.sampled_softmax_loss(x, w.bfloat16(), y, candidates=candidates)

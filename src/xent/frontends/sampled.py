@@ -89,7 +89,8 @@ def _checked(xp: Any, inputs: Any, weight: Any, labels: Any, bias: Any, drawing:
     if not true_classes:
         raise value_error("labels", "at least one true class a row", f"shape {shape}", "Leave such rows out.")
     rows = (-1, true_classes)
-    y = xp.reshape(y, rows) if values is None else np.ascontiguousarray(np.reshape(values, rows), np.int64)
+    # a copy: what is differentiated later must not follow the user's array
+    y = xp.reshape(y, rows) if values is None else np.array(np.reshape(values, rows), np.int64, order="C")
     return _Arguments(x, w, b, y, dtype)
 
 
@@ -147,7 +148,11 @@ def _proposal(xp: Any, a: _Arguments, candidates: Sampler | Candidates, correcte
             proposals.check_ids("labels", labels, reach, remedy)
         else:
             labels, outside = proposals.inside(labels, reach)
-        return proposals.in_range(labels, candidates.sample(labels), corrected, outside)
+        drawn = candidates.sample(labels)
+        proposals.check_ids(
+            "candidates.sampled_ids", np.asarray(drawn.sampled_ids), classes
+        )  # a sampler may be anyone's
+        return proposals.in_range(labels, drawn, corrected, outside)
     parts = zip(Candidates._fields, proposals.as_candidates(candidates), (True, corrected, corrected), strict=True)
     given: list[Any] = [
         xp.as_array(f"candidates.{name}", part, a.inputs) if used else None for name, part, used in parts

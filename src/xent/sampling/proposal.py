@@ -103,7 +103,7 @@ def in_range(
     true_ids: NDArray[np.int64], candidates: Candidates, corrected: bool, outside: NDArray[np.bool_] | None
 ) -> Proposal:
     """The same of ids that are classes; `outside`: which of the true ones stand for what was none."""
-    sampled = np.ascontiguousarray(candidates.sampled_ids, np.int64)
+    sampled = np.array(candidates.sampled_ids, np.int64, order="C")  # of our own, as the true ones are
     of_true, of_sampled = None, None
     if corrected:
         counts = candidates.true_expected_count, candidates.sampled_expected_count

@@ -200,7 +200,7 @@ class LinearSigmoidCall(LinearCall):
 
     def run(self, tensors: Tensors, wanted: tuple[bool, ...]) -> tuple[tuple[Tensor, ...], list[Any]]:
         products, loss = self._loss(tensors, wanted)
-        each = torch.empty(self.matrix, dtype=self.dtype) if self.options.reduction == "none" else None
+        each = torch.empty(self.matrix, dtype=self.dtype, device="cpu") if self.options.reduction == "none" else None
         total = loss.run(gradient=any(wanted), each=each)
         value = torch.scalar_tensor(total, dtype=self.dtype, device="cpu") if each is None else each.view(self.shape)
         return (value,), products.finished()

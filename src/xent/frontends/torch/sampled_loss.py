@@ -108,8 +108,8 @@ class CandidateCall:
 def _buffers(dtype: torch.dtype, first: tuple[int, ...], second: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     """Two uninitialised contiguous tensors, in one buffer."""
     split = math.prod(first)
-    buffer = torch.from_numpy(pooled((split + math.prod(second)) * dtype.itemsize)).view(dtype)
-    return buffer[:split].view(first), buffer[split:].view(second)
+    buffer = torch.from_numpy(pooled(max(split + math.prod(second), 1) * dtype.itemsize)).view(dtype)
+    return buffer[:split].view(first), buffer[split : split + math.prod(second)].view(second)
 
 
 class CandidateLogits(PlainFunction):
@@ -231,7 +231,7 @@ def candidate_softmax(
 
 def _zeros(count: int) -> Tensor:
     """Labels of the first class."""
-    return torch.zeros(count, dtype=torch.int64)
+    return torch.zeros(count, dtype=torch.int64, device="cpu")
 
 
 _sampled_loss = partial(sampled.sampled_loss, NAMESPACE, candidate_logits, logsumexp, softmax_of=candidate_softmax)
@@ -244,4 +244,6 @@ def sampled_loss(inputs: Tensor, weight: Any, *arguments: Any, **options: Any) -
         return _sampled_loss(inputs, weight, *arguments, **options)
     # the products are float32's, as the loss is: what the region made narrower is widened, not the weight cut
     with torch.autocast(device, enabled=False):
-        return _sampled_loss(inputs.to(weight.dtype), weight, *arguments, **options)
+        if isinstance(weight, Tensor) and inputs.is_floating_point():
+            inputs = inputs.to(torch.promote_types(inputs.dtype, weight.dtype))
+        return _sampled_loss(inputs, weight, *arguments, **options)
