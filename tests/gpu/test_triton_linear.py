@@ -253,3 +253,15 @@ def test_lent_blocks_are_not_overwritten_before_they_were_used() -> None:
             written, start = (j + 1) * size * width, classes * width - (lent - j) * rows * size
             assert written <= start
     assert lent_blocks(100, 300, 20, 100) == 14
+
+
+def test_rows_without_weight_have_statistics_with_gradients() -> None:
+    x, w, b = arguments(torch.float64)
+    weight = torch.tensor([0.0, 1.0, 2.0] * 4 + [0.0])
+    index = labels("index").clamp(min=0)
+    leaf, twin = w.clone().requires_grad_(), w.clone().requires_grad_()
+    for size in (N * C, N * 128):
+        _, stats = LINEAR(x, leaf, index, bias=b, sample_weight=weight, return_stats=True, memory_budget=size * 8)
+        (found,) = torch.autograd.grad(stats.lse.sum(), leaf)
+        (true,) = torch.autograd.grad(torch.logsumexp(x @ twin.T + b, 1).sum(), twin)
+        torch.testing.assert_close(found, true)

@@ -337,3 +337,70 @@ def test_losses_that_are_functions_of_the_nll(name: str) -> None:
                 (loss * 0.7).sum().backward()
             gradients.append(leaf.grad)
         torch.testing.assert_close(*gradients)
+
+
+def test_weights_that_share_a_number_have_no_memory_of_their_own() -> None:
+    x, labels = torch.randn(7, 10), torch.arange(7)
+    shared = {"sample_weight": torch.tensor([1.5]), "class_weight": torch.tensor([2.0]).expand(10)}
+    whole = {"sample_weight": torch.full((7,), 1.5), "class_weight": torch.full((10,), 2.0)}
+    for validate in (True, False):
+        for target in (labels, torch.softmax(torch.randn(7, 10), 1)):
+            found, expected = (
+                xent.softmax_cross_entropy(
+                    x, target, label_smoothing=0.1, reduction="sum", validate=validate, **weights
+                )
+                for weights in (shared, whole)
+            )
+            assert found == expected
+
+
+def test_infinite_upstream_gradients_are_seen() -> None:
+    for loss_of in (xent.softmax_cross_entropy, xent.sigmoid_cross_entropy):
+        leaf = torch.randn(3, 5, requires_grad=True)
+        labels = torch.tensor([0, 1, 2]) if loss_of is xent.softmax_cross_entropy else torch.ones(3, 5)
+        (gradient,) = torch.autograd.grad(loss_of(leaf, labels) * float("inf"), leaf)
+        assert not torch.isfinite(gradient).any()
+
+
+def test_infinite_logits_are_nan_throughout() -> None:
+    for label in (0, 1):
+        leaf = torch.tensor([[1.0, torch.inf, 2.0]], requires_grad=True)
+        loss = xent.softmax_cross_entropy(leaf, torch.tensor([label]))
+        loss.backward()
+        assert torch.isnan(loss)
+        assert leaf.grad is not None
+        assert torch.isnan(leaf.grad).all()
+
+
+def test_results_may_be_changed_in_place() -> None:
+    leaf = torch.randn(4, 6, requires_grad=True)
+    labels = torch.arange(4)
+    xent.softmax_cross_entropy(leaf, labels, reduction="none").div_(2)
+    loss, stats = xent.softmax_cross_entropy(leaf, labels, return_stats=True)
+    (expected,) = torch.autograd.grad(stats.entropy.sum(), leaf, retain_graph=True)
+    with torch.no_grad():
+        stats.entropy.zero_()
+    (found,) = torch.autograd.grad(stats.entropy, leaf, torch.ones(4))
+    assert torch.equal(found, expected)
+    assert torch.isfinite(loss)
+
+
+def test_graphs_hold_statistics() -> None:
+    x, labels = torch.randn(4, 6), torch.arange(4)
+
+    def step(x: torch.Tensor) -> torch.Tensor:
+        loss, stats = xent.softmax_cross_entropy(x, labels, return_stats=True)
+        return loss + stats.entropy.sum()
+
+    compiled = torch.compile(step, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(x), step(x))
+
+
+def test_losses_of_one_class_refuse_soft_targets() -> None:
+    with pytest.raises(ValueError, match="expected class indices, got soft targets"):
+        xent.focal_cross_entropy(torch.randn(3, 4), torch.rand(3, 4))
+
+
+def test_normalizers_are_one_number() -> None:
+    with pytest.raises(ValueError, match="normalizer"):
+        xent.softmax_cross_entropy(torch.randn(3, 4), torch.arange(3), normalizer=torch.ones(3), validate=False)

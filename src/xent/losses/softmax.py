@@ -187,6 +187,13 @@ def vjp_coefficients(
     return RowCoefficients(k.b * g, k.c * g, of_lse, k.zeta * g, of_entropy)
 
 
+def check_function(function: RowFunction | None, problem: SoftmaxProblem) -> None:
+    """A loss that is a function of the nll of one class has one class a row."""
+    if function is not None and problem.target != "index":
+        remedy = "This loss is made of one class's probability."
+        raise value_error("labels", "class indices", "soft targets", remedy)
+
+
 class SoftmaxLoss:
     """Softmax cross-entropy of one batch: checked, its coefficients made, ready to run."""
 
@@ -204,9 +211,7 @@ class SoftmaxLoss:
         function: RowFunction | None = None,
     ) -> None:
         """`labels`: class indices, top-k arrays, or soft targets. `function`: of each row's nll, the loss if any."""
-        if function is not None and problem.target != "index":
-            remedy = "This loss is made of one class's probability."
-            raise value_error("labels", "class indices", "soft targets", remedy)
+        check_function(function, problem)
         self.problem, self.options, self.function = problem, options, function
         targets = RowTargets(
             problem,

@@ -99,14 +99,15 @@ def output_like(tensor: Tensor, axis: int) -> tuple[Tensor, RowLayout]:
 
 
 def weights_of(argument: str, weight: Tensor | None, dtype: torch.dtype, validate: bool) -> Tensor | None:
-    """Weights in the dtype computed in. What would be refused on the CPU is NaN, unless it may be waited for."""
+    """Weights in the dtype computed in, without gaps; NaN for what the CPU refuses, unless it may be waited for."""
     if weight is None:
         return None
     weight = weight.detach()
     if validate:
         finite_weights(argument, weight.double().cpu().numpy())
-        return weight.to(dtype)
-    return usable_or_nan(NAMESPACE, weight.to(dtype))  # type: ignore[no-any-return]
+        return weight.to(dtype).contiguous()
+    found: Tensor = usable_or_nan(NAMESPACE, weight.to(dtype))
+    return found.contiguous()
 
 
 def number_on(device: torch.device, number: float) -> Tensor:
@@ -118,5 +119,8 @@ def reciprocal(normalizer: Any, device: torch.device) -> Tensor:
     """1 / normalizer of a checked number, or of a scalar tensor; NaN of one that cannot be a divisor."""
     if not isinstance(normalizer, Tensor):
         return number_on(device, 1.0 / normalizer)
+    if normalizer.numel() != 1:
+        got = f"shape {tuple(normalizer.shape)}"
+        raise value_error("normalizer", "a positive finite number", got, "Pass the global number of rows.")
     wide = normalizer.detach().to(device, torch.float64).reshape(())
     return torch.where(torch.isfinite(wide) & (wide > 0), 1.0 / wide, torch.nan)

@@ -58,7 +58,7 @@ class DeviceLinearSoftmaxCall(DeviceLinearCall, LinearSoftmaxCall):
         # the entries of top-k targets are made after those of all classes
         products = DeviceProducts(tensors, wanted, blocks, any(wanted) and self.dense.target.topk_index is not None)
         if any(wanted):
-            products.silence_where(self._nothing())
+            products.silence_where(self._nothing(k))
         for rows in slices(self.problem.rows, blocks.rows):
             some = _some(k, rows), Results(*_sliced(results, rows))
             if blocks.classes >= self.problem.classes:
@@ -129,12 +129,12 @@ class DeviceLinearSoftmaxCall(DeviceLinearCall, LinearSoftmaxCall):
         )
         return part, layout
 
-    def _nothing(self) -> Tensor | None:
-        """Rows that add nothing to any gradient, whatever they hold."""
+    def _nothing(self, k: RowCoefficients) -> Tensor | None:
+        """Rows that add nothing to any gradient, whatever they hold; those without weight may by their statistics."""
         found = None
         if self.options.ignore_index is not None and self.dense.target.index is not None:
             found = self.dense.target.index == -1
-        if self.dense.sample_weight is not None:
+        if self.dense.sample_weight is not None and k.l is None and k.h is None:
             weightless = self.dense.sample_weight == 0
             found = weightless if found is None else found | weightless
         return found

@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...caching import remember
 from ...kernels.triton.launch import scale_unless_one
-from ...plan import DEVICE_BUDGET, Blocks, DeviceBlocks
+from ...plan import DEVICE_BUDGET, LINEAR_BUDGET, Blocks, DeviceBlocks
 from ...problem import RowLayout
 from .arrays import INTERPRETED
 from .device import on_device_of, processors
@@ -37,13 +38,24 @@ def device_budget(asked: int | None, device: torch.device) -> int:
         return DEVICE_BUDGET if asked is None else asked
     free = torch.cuda.mem_get_info(device)[0]
     free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return min(DEVICE_BUDGET, free // 2)
+    return max(min(DEVICE_BUDGET, free // 2), LINEAR_BUDGET)
 
 
 def matrix_layout(matrix: Tensor) -> RowLayout:
     """How the rows of a matrix lie in memory."""
     (rows, classes), (outer, step) = matrix.shape, matrix.stride()
     return RowLayout(rows, classes, 1, outer, step, 0)
+
+
+@remember
+def _adds_wide(device: torch.device) -> bool:
+    """Whether torch adds products of half precision to float32, which depends on its version and the device."""
+    narrow, wide = (torch.zeros(1, 1, dtype=dtype, device=device) for dtype in (torch.bfloat16, torch.float32))
+    try:
+        torch.addmm(wide, narrow, narrow, out_dtype=wide.dtype, out=wide)
+    except (RuntimeError, TypeError, NotImplementedError):
+        return False
+    return True
 
 
 class DeviceProducts(Products):
@@ -94,9 +106,7 @@ class DeviceProducts(Products):
     def add_product(self, total: Tensor, a: Tensor, b: Tensor, first: bool) -> None:
         if total.dtype is a.dtype:
             torch.mm(a, b, out=total) if first else total.addmm_(a, b)
-        elif not total.is_cuda:
-            total.addmm_(a.to(total.dtype), b.to(total.dtype), beta=0 if first else 1)
-        elif first:
-            torch.mm(a, b, out_dtype=total.dtype, out=total)
+        elif _adds_wide(total.device):
+            torch.addmm(total, a, b, out_dtype=total.dtype, beta=0 if first else 1, out=total)
         else:
-            torch.addmm(total, a, b, out_dtype=total.dtype, out=total)
+            self.add_converted(total, a, b, first)

@@ -13,6 +13,7 @@ from ...kernels.triton import launch
 from ...kernels.triton.launch import PerRow, Results, RowCoefficients, Saved, SoftmaxRows, Target
 from ...labels import TopK
 from ...losses.labels import check_index, topk_arrays
+from ...losses.softmax import check_function
 from ...problem import RowLayout
 from .arrays import NAMESPACE, numpy_of
 from .device import (
@@ -32,13 +33,13 @@ from .softmax_call import SoftmaxCall
 class DeviceSoftmaxCall(SoftmaxCall):
     """One call on a device, where coefficients and denominator are made from labels and weights, too."""
 
-    __slots__ = ("coefficients", "made", "presumed", "sample_weight", "saved", "target")
+    __slots__ = ("coefficients", "presumed", "sample_weight", "saved", "shaped", "target")
 
     coefficients: RowCoefficients
-    made: Tensor  # the scale that the gradient of the forward pass was made for
     presumed: bool  # soft targets are taken for distributions, until they have been seen
     sample_weight: Tensor | None
     saved: Any  # `Saved`, once the logits have been seen
+    shaped: list[Tensor]  # the results of each row that the user gets
     target: Target
 
     def prepare(self, logits: Tensor, validate: bool, presume: bool = True) -> None:
@@ -46,6 +47,7 @@ class DeviceSoftmaxCall(SoftmaxCall):
 
         `presume`: the gradient can be mended where soft targets are no distributions.
         """
+        check_function(self.function, self.problem)
         self.check_without_memory()
         self.saved = None
         labels, class_weight, sample_weight, _ = self.arguments
@@ -57,7 +59,7 @@ class DeviceSoftmaxCall(SoftmaxCall):
             v = weights_of("class_weight", class_weight, self.dtype, validate)
             s = weights_of("sample_weight", sample_weight, self.dtype, validate)
             if s is not None:
-                s = s.expand(self.problem.batch_shape).reshape(-1)
+                s = s.expand(self.problem.batch_shape).reshape(-1).contiguous()  # kernels read it as it lies
             self._prepare_target(logits, v, s, validate, presume)
 
     def _prepare_target(
@@ -147,10 +149,12 @@ class DeviceSoftmaxCall(SoftmaxCall):
 
     def results(self, device: torch.device, statistics: bool) -> Results:
         """Room for the results of each row, and for what a later gradient needs."""
-        count, rows = 6 if statistics else 4, self.problem.rows
-        loss, top, rest, mass, *stats = torch.empty(count, rows, dtype=self.dtype, device=device).unbind()
-        argmax = torch.empty(rows, dtype=torch.int64, device=device) if statistics else None
-        lse, entropy = stats if statistics else (None, None)
+        batch, rows = self.problem.batch_shape, self.problem.rows
+        dtypes = [self.dtype] * 3 + [torch.int64] if statistics else [self.dtype]
+        # what the user gets is a view of nothing, which could not be changed in place
+        self.shaped = [torch.empty(batch, dtype=dtype, device=device) for dtype in dtypes]
+        loss, lse, entropy, argmax = [*(t.view(-1) for t in self.shaped), None, None, None][:4]
+        top, rest, mass = (torch.empty(rows, dtype=self.dtype, device=device) for _ in range(3))
         return Results(loss, top, rest, mass if self.target.measured else None, lse, entropy, argmax)
 
     def run(self, logits: Tensor, gradient: bool) -> tuple[Tensor | None, tuple[Tensor, ...]]:
@@ -171,18 +175,16 @@ class DeviceSoftmaxCall(SoftmaxCall):
 
     def outputs(self, results: Results) -> tuple[Tensor, ...]:
         """(loss,) or (loss, lse, entropy, argmax) as the user gets them."""
-        loss = results.loss.view(self.problem.batch_shape)
+        loss, *stats = self.shaped
         if self.options.reduction != "none":
             loss = total(results.loss, scale=self.coefficients.scale).to(self.dtype)
-        if not self.return_stats:
-            return (loss,)
-        return (loss, *(r.view(self.problem.batch_shape) for r in (results.lse, results.entropy, results.argmax)))
+        return loss, *stats
 
     def _run(
         self, rows: SoftmaxRows, k: RowCoefficients, results: Results, out: Tensor | None, layout: RowLayout | None
     ) -> None:
-        self.saved = saved_of(results)
         run_rows(rows, k, results, out, layout)
+        self.saved = saved_of(results)
 
     def _of_nll(self, rows: SoftmaxRows, out: Tensor | None, layout: RowLayout | None) -> Tensor:
         """The loss where it is a function of the nll, and its gradient."""
@@ -191,7 +193,7 @@ class DeviceSoftmaxCall(SoftmaxCall):
             k = RowCoefficients(b=PerRow(1.0, slope), scale=self.coefficients.scale)
             rows.gradient(k, self.saved, out, layout)
         if self.options.reduction == "none":
-            return loss.view(self.problem.batch_shape)
+            return self.shaped[0].copy_(loss.view(self.problem.batch_shape))
         return total(loss, scale=self.coefficients.scale).to(self.dtype)
 
     def _value_and_slope(self, rows: SoftmaxRows) -> tuple[Tensor, Tensor]:
@@ -240,8 +242,9 @@ class DeviceSoftmaxCall(SoftmaxCall):
 
 
 def saved_of(results: Results) -> Saved:
-    """What a later gradient needs."""
-    return Saved(results.top, results.rest, results.mass, results.entropy)
+    """What a later gradient needs; the entropy is the user's to change."""
+    entropy = None if results.entropy is None else results.entropy.clone()
+    return Saved(results.top, results.rest, results.mass, entropy)
 
 
 def run_rows(

@@ -99,7 +99,12 @@ class Products:
             rest = torch.addmm(rounded, a, b, beta=-1)
             total.copy_(rounded) if first else total.add_(rounded)
             total.add_(rest)
-            return
+        else:
+            self.add_converted(total, a, b, first)
+
+    @staticmethod
+    def add_converted(total: Tensor, a: Tensor, b: Tensor, first: bool) -> None:
+        """The same by converting a few lines of a after the other."""
         b = b.to(total.dtype)
         step = len(total) if a.dtype is total.dtype else _CONVERTED
         for start in range(0, len(total), step):

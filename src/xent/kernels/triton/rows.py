@@ -139,6 +139,7 @@ def joined(top, rest, u, mass, spread, best, FINE: tl.constexpr):
     lift = base - top
     total = 1.0 + rest
     some = tl.sum(tl.where(leads, rest, total * e), axis=1) + (tl.sum(tl.where(leads, 1.0, 0.0), axis=1) - 1.0)
+    some = tl.where(high == float("inf"), float("nan"), some)  # inf - inf, wherever it is
     u = tl.sum(u + tl.where(mass == 0, 0.0, mass * lift), axis=1)
     spread = tl.sum(tl.where(e == 0, 0.0, e * (spread + total * lift)), axis=1)
     best = tl.min(tl.where(leads, best, NOWHERE), axis=1)

@@ -372,7 +372,7 @@ def known(row, exists, top, rest, mass, entropy, ACC: tl.constexpr):
 def is_made(scale, made):
     """Whether the gradient was made for a factor that is this one but for an eighth of an ulp of float32."""
     wanted, had = tl.load(scale).to(tl.float64), tl.load(made).to(tl.float64)
-    return tl.abs(wanted - had) <= tl.abs(wanted) * 2.0**-27
+    return (tl.abs(wanted - had) <= tl.abs(wanted) * 2.0**-27) & (tl.abs(wanted) < float("inf"))
 
 
 @triton.jit(do_not_specialize=["first", "row_blocks"])
