@@ -135,7 +135,8 @@ def linear_softmax_cross_entropy(
         labels: as in `softmax_cross_entropy`, for logits of shape [..., C].
         bias: [C], or None.
         memory_budget: bytes for the logits that exist at the same time, at least one row of 128 classes (under JAX one
-            row). None: 40 MiB. The result depends on it by rounding only.
+            row). None: 40 MiB; on a GPU 1 GiB, which also holds what gradients are summed up in, or half of what is
+            free. The result depends on it by rounding only.
         class_weight, sample_weight, label_smoothing, ignore_index, temperature, softcap, z_loss, reduction, normalizer,
         return_stats, validate: as in `softmax_cross_entropy`. Rows that are ignored cost nothing.
 

@@ -85,15 +85,15 @@ def per_row(number, rows, row, exists):
 
 
 @triton.jit
-def measure_tile(t, at, t_class, v, start, k, inside, alpha, beta, ACC: tl.constexpr):
-    """w = v·(alpha·t + beta) of the classes start + k."""
+def measure_tile(t, at, t_class, v, start, k, here, inside, alpha, beta, ACC: tl.constexpr):
+    """w = v·(alpha·t + beta) of the classes start + k, of those `here`."""
     if t is not None:
         soft = tl.load(t + at[:, None] + (start + k.to(tl.int64))[None, :] * t_class, mask=inside, other=0.0).to(ACC)
         w = tl.full((), alpha, ACC) * soft + tl.full((), beta, ACC)
     else:
         w = tl.zeros(inside.shape, ACC) + tl.full((), beta, ACC)
     if v is not None:
-        w = w * tl.load(v + start + k, mask=tl.max(inside.to(tl.int32), axis=0) != 0, other=0.0).to(ACC)[None, :]
+        w = w * tl.load(v + start + k, mask=here, other=0.0).to(ACC)[None, :]
     return tl.where(inside, w, 0.0)
 
 

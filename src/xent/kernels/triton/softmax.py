@@ -40,11 +40,12 @@ def tile(
 ):  # fmt: skip
     """(x, z, w) of the classes from `start` up to `end`; -inf, -inf and 0 elsewhere and in rows that are not live."""
     k = tl.arange(0, BLOCK)
-    inside = live[:, None] & (k < end - start)[None, :]
+    here = k < end - start
+    inside = live[:, None] & here[None, :]
     raw = tl.load(x + at[:, None] + (start + k.to(tl.int64))[None, :] * class_stride, mask=inside, other=-float("inf"))
     raw = raw.to(ACC)
     z = tl.where(inside, transformed(raw, temperature, softcap, TRANSFORM), -float("inf"))
-    w = measure_tile(t, t_at, t_class, v, start, k, inside, alpha, beta, ACC) if MEASURE else z
+    w = measure_tile(t, t_at, t_class, v, start, k, here, inside, alpha, beta, ACC) if MEASURE else z
     return raw, z, w
 
 
