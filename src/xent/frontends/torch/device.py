@@ -7,7 +7,6 @@ import sys
 import warnings
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
-from functools import cache
 from typing import Any, Literal
 
 import torch
@@ -58,7 +57,7 @@ def _can_use_triton() -> bool:
     return False
 
 
-@cache
+@remember
 def processors(device: torch.device) -> int:
     """How many multiprocessors a device has."""
     if INTERPRETED:

@@ -127,10 +127,14 @@ class DeviceElementwiseCall(ElementwiseCall):
             sums = torch.empty(2, tiles.sums, dtype=torch.float64, device=logits.device)
             infinite = None if self.lists is None else sums[1]
             tiles.run(Into(layout, sums[0], infinite, gradient=out, scale=self.scale))
-            loss = total(sums[0], scale=self.scale)
-            if infinite is not None:
-                loss = torch.where(infinite.sum() > 0, loss + torch.inf, loss)
-        return out, loss.to(self.dtype)
+            return out, self.reduced(sums)
+
+    def reduced(self, sums: Tensor) -> Tensor:
+        """The loss from partial sums, [2, programs]: of what is finite, and with lists how many losses are not."""
+        loss = total(sums[0], scale=self.scale)
+        if self.lists is not None:
+            loss = torch.where(sums[1].sum() > 0, loss + torch.inf, loss)
+        return loss.to(self.dtype)
 
     def is_made_for(self, upstream: Tensor) -> bool:
         return False  # the kernel itself sees whether there is anything to do

@@ -8,12 +8,11 @@ from torch import Tensor
 
 from ...kernels.triton.launch import PerRow, Results, RowCoefficients, Saved, SoftmaxRows
 from ...losses.linear import slices
-from ...options import SoftmaxOptions
 from ...plan import DeviceBlocks, device_blocks
-from ...problem import RowLayout, SoftmaxProblem
-from .device import on_device_of, processors
+from ...problem import RowLayout
+from .device import on_device_of
 from .device_products import DeviceLinearCall, DeviceProducts, device_budget, matrix_layout
-from .device_softmax import DeviceSoftmaxCall, partials, run_rows, saved_of
+from .device_softmax import DeviceSoftmaxCall, kept_of, partials, run_rows, saved_of
 from .linear_calls import LinearSoftmaxCall
 from .linear_products import Tensors
 
@@ -21,14 +20,9 @@ from .linear_products import Tensors
 class DeviceLinearSoftmaxCall(DeviceLinearCall, LinearSoftmaxCall):
     """One call of a linear loss on a device, where nothing waits for it."""
 
+    dense_call = DeviceSoftmaxCall
     dense: DeviceSoftmaxCall
-
-    def __init__(
-        self, problem: SoftmaxProblem, options: SoftmaxOptions, arguments: tuple[Any, ...], budget: int | None
-    ) -> None:
-        super().__init__(problem, options, arguments, budget)
-        self.dense = DeviceSoftmaxCall(problem, options, arguments)
-        self._saved: Saved | None = None
+    _saved: Saved | None = None
 
     def prepare(self, inputs: Tensor, validate: bool) -> None:
         labels = self.dense.arguments[0]
@@ -41,7 +35,7 @@ class DeviceLinearSoftmaxCall(DeviceLinearCall, LinearSoftmaxCall):
         with on_device_of(tensors[0]):
             results = self.dense.results(tensors[0].device, self.return_stats)
             gradients = self._sweep(tensors, wanted, self.dense.coefficients, results, None)
-            self._saved = saved_of(results)
+            self._saved = kept_of(results)
             return self.dense.outputs(results), gradients
 
     def vjp(self, tensors: Tensors, wanted: tuple[bool, ...], upstream: tuple[Tensor | None, ...]) -> list[Any]:
@@ -117,17 +111,7 @@ class DeviceLinearSoftmaxCall(DeviceLinearCall, LinearSoftmaxCall):
             soft = self.soft[rows, classes]
             target = target._replace(dense=soft, dense_layout=matrix_layout(soft))
         layout = matrix_layout(logits)
-        part = SoftmaxRows(
-            logits,
-            layout,
-            target,
-            number_bytes=self.dense.dtype.itemsize,
-            processors=processors(logits.device),
-            temperature=self.options.temperature,
-            softcap=self.options.softcap or 0.0,
-            first=classes.start,
-        )
-        return part, layout
+        return self.dense.rows_on(logits, layout, target, classes.start), layout
 
     def _nothing(self, k: RowCoefficients) -> Tensor | None:
         """Rows that add nothing to any gradient, whatever they hold; those without weight may by their statistics."""

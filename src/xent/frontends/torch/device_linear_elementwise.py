@@ -14,7 +14,6 @@ from ...plan import DeviceBlocks, linear_blocks
 from .device import on_device_of
 from .device_elementwise import DeviceElementwiseCall
 from .device_products import DeviceLinearCall, DeviceProducts, device_budget, matrix_layout
-from .device_sums import total
 from .linear_calls import NAMES, LinearSigmoidCall
 from .linear_products import Tensors
 
@@ -42,11 +41,7 @@ class DeviceLinearSigmoidCall(DeviceLinearCall, LinearSigmoidCall):
                 return (each.view(self.shape),), self._sweep(tensors, wanted, None, each=each)
             sums: list[Tensor] = []
             gradients = self._sweep(tensors, wanted, whole.scale, sums=sums)
-            losses, infinities = torch.cat(sums, 1).unbind()
-            loss = total(losses, scale=whole.scale)
-            if whole.lists is not None:
-                loss = torch.where(infinities.sum() > 0, loss + torch.inf, loss)
-            return (loss.to(self.dtype),), gradients
+            return (whole.reduced(torch.cat(sums, 1)),), gradients
 
     def vjp(self, tensors: Tensors, wanted: tuple[bool, ...], upstream: tuple[Tensor | None, ...]) -> list[Any]:
         g: Any = upstream[0]

@@ -136,15 +136,19 @@ class DeviceSoftmaxCall(SoftmaxCall):
         return number_on(device, 1.0 / self.problem.rows) if count is None else total(count, inverse=True)
 
     def _rows(self, logits: Tensor) -> SoftmaxRows:
-        x, layout = placed(logits, self.problem.axis)
+        return self.rows_on(*placed(logits, self.problem.axis), self.target)
+
+    def rows_on(self, x: Tensor, layout: RowLayout, target: Target, first: int = 0) -> SoftmaxRows:
+        """Logits with their target; `first`: the number of class 0 of these."""
         return SoftmaxRows(
             x,
             layout,
-            self.target,
+            target,
             number_bytes=self.dtype.itemsize,
-            processors=processors(logits.device),
+            processors=processors(x.device),
             temperature=self.options.temperature,
             softcap=self.options.softcap or 0.0,
+            first=first,
         )
 
     def results(self, device: torch.device, statistics: bool) -> Results:
@@ -184,7 +188,7 @@ class DeviceSoftmaxCall(SoftmaxCall):
         self, rows: SoftmaxRows, k: RowCoefficients, results: Results, out: Tensor | None, layout: RowLayout | None
     ) -> None:
         run_rows(rows, k, results, out, layout)
-        self.saved = saved_of(results)
+        self.saved = kept_of(results)
 
     def _of_nll(self, rows: SoftmaxRows, out: Tensor | None, layout: RowLayout | None) -> Tensor:
         """The loss where it is a function of the nll, and its gradient."""
@@ -242,9 +246,13 @@ class DeviceSoftmaxCall(SoftmaxCall):
 
 
 def saved_of(results: Results) -> Saved:
-    """What a later gradient needs; the entropy is the user's to change."""
-    entropy = None if results.entropy is None else results.entropy.clone()
-    return Saved(results.top, results.rest, results.mass, entropy)
+    """What a gradient needs."""
+    return Saved(results.top, results.rest, results.mass, results.entropy)
+
+
+def kept_of(results: Results) -> Saved:
+    """The same for a later gradient: the entropy is the user's to change."""
+    return saved_of(results if results.entropy is None else results._replace(entropy=results.entropy.clone()))
 
 
 def run_rows(

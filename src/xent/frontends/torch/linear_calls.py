@@ -54,11 +54,13 @@ def _is_exact(factor: float, dtype: torch.dtype) -> bool:
 class LinearSoftmaxCall(LinearCall):
     """One call of a linear loss."""
 
+    dense_call: type[SoftmaxCall] = SoftmaxCall
+
     def __init__(
         self, problem: SoftmaxProblem, options: SoftmaxOptions, arguments: tuple[Any, ...], budget: int | None
     ) -> None:
         """`arguments`: labels, class weight, sample weight and normalizer, as the dense loss takes them."""
-        self.dense = SoftmaxCall(problem, options, arguments)
+        self.dense = self.dense_call(problem, options, arguments)
         self.problem, self.options, self.budget = problem, options, budget
         self.return_stats = False
         self.uncounted: Tensor | None = None  # rows that may hold anything
