@@ -116,7 +116,6 @@ class Compiler:
         """Compiles for this one from now on."""
         self._driver.capability = capability
         self._device._INTERPRETED_PROCESSORS = PROCESSORS[capability]
-        self._device.processors.cache_clear()
 
     def launched_by(self, call: Callable[[], None]) -> list[tuple[str, Any]]:
         """(name, compiled kernel) of all that a call launches."""

@@ -57,11 +57,13 @@ def _can_use_triton() -> bool:
     return False
 
 
-@remember
 def processors(device: torch.device) -> int:
     """How many multiprocessors a device has."""
-    if INTERPRETED:
-        return _INTERPRETED_PROCESSORS
+    return _INTERPRETED_PROCESSORS if INTERPRETED else _multiprocessors(device)
+
+
+@remember
+def _multiprocessors(device: torch.device) -> int:
     return int(torch.cuda.get_device_properties(device).multi_processor_count)
 
 
