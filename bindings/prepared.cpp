@@ -58,7 +58,7 @@ struct PreparedSoftmax {
   Numbers results, weights;
   Bounds bounds;
   bool dense = false, mean = false, per_row = false, has_ignore = false, validate = true;
-  double scale = 1;
+  double scale = 1, nothing = 0;
   i64 ignore = 0;
 
   i64 run(uintptr_t logits, uintptr_t labels, uintptr_t class_weight, uintptr_t gradient_out, uintptr_t loss_out,
@@ -122,7 +122,7 @@ struct PreparedSoftmax {
     if (!each.empty()) s.loss = each.data();
     const double total = xent::kernels().softmax(p, k, s, out) * k.scale;
     for (size_t r = 0; r < each.size(); ++r) results.put(loss_out, i64(r), each[r]);
-    if (!per_row && loss_out) results.put(loss_out, 0, total);
+    if (!per_row && loss_out) results.put(loss_out, 0, mean && kept == 0 ? nothing : total);
     return fine;
   }
 };
@@ -232,6 +232,7 @@ void add_prepared(nb::module_& m) {
       .def_rw("dense", &PreparedSoftmax::dense)
       .def_rw("mean", &PreparedSoftmax::mean, "The mean over the rows kept; else `scale` times the sum.")
       .def_rw("scale", &PreparedSoftmax::scale)
+      .def_rw("nothing", &PreparedSoftmax::nothing, "The mean over no rows, or none with a weight. Its gradient is 0.")
       .def_rw("per_row", &PreparedSoftmax::per_row)
       .def_rw("validate", &PreparedSoftmax::validate)
       .def_prop_rw(

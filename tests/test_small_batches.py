@@ -14,8 +14,7 @@ import xent
 import xent.frontends.torch
 from xent.compat import torch as compat
 
-SOFTMAX = sys.modules["xent.frontends.torch.softmax_loss"]
-ELEMENTWISE = sys.modules["xent.frontends.torch.elementwise_loss"]
+SMALL = sys.modules["xent.frontends.torch.small"]
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 GENERATOR = torch.Generator().manual_seed(3)
 
@@ -84,8 +83,7 @@ def results(name: str, dtype: torch.dtype, layout: str, reduction: str) -> list[
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 @pytest.mark.parametrize("name", CALLS)
 def test_prepared_calls_give_the_same_bits(name: str, reduction: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = SOFTMAX if CALLS[name][0] is softmax else ELEMENTWISE
-    original, served = module._small_call, []
+    original, served = SMALL.SmallCalls.find, []
 
     def counted(*arguments: Any) -> Any:
         call = original(*arguments)
@@ -93,9 +91,9 @@ def test_prepared_calls_give_the_same_bits(name: str, reduction: str, monkeypatc
         return call
 
     for dtype, layout in itertools.product(DTYPES, LAYOUTS):
-        monkeypatch.setattr(module, "_small_call", counted)
+        monkeypatch.setattr(SMALL.SmallCalls, "find", counted)
         prepared = results(name, dtype, layout, reduction)
-        monkeypatch.setattr(module, "_small_call", lambda *_: None)
+        monkeypatch.setattr(SMALL.SmallCalls, "find", lambda *_: None)
         for found, expected in zip(prepared, results(name, dtype, layout, reduction), strict=True):
             assert found.dtype == expected.dtype
             torch.testing.assert_close(found, expected, rtol=0, atol=0, msg=f"{dtype} {layout}")
@@ -199,3 +197,86 @@ def test_a_sum_of_infinity() -> None:
     xent.logsumexp(ours).sum().backward()
     torch.logsumexp(theirs, -1).sum().backward()
     torch.testing.assert_close(ours.grad[[0, 2]], theirs.grad[[0, 2]], equal_nan=True)
+
+
+FLOATS = LOGITS.float()
+COMPAT: dict[str, tuple[str, tuple[Any, ...], dict[str, Any]]] = {
+    "index": ("cross_entropy", (LABELS,), {}),
+    "one row": ("cross_entropy", (FLOATS[0], LABELS[0]), {}),
+    "ignored": ("cross_entropy", (SKIPPING, BY_CLASS), {"label_smoothing": 0.1}),
+    "nothing left": ("cross_entropy", (torch.full_like(LABELS, -100),), {}),
+    "no weight left": ("cross_entropy", (LABELS, torch.zeros(13)), {}),
+    "images": ("cross_entropy", (normal(2, 13, 3, 4).float(), torch.full((2, 3, 4), 5)), {}),
+    "soft": ("cross_entropy", (SOFT.float(), BY_CLASS), {"label_smoothing": 0.1}),
+    "bce": ("binary_cross_entropy_with_logits", (BINARY.float(),), {}),
+    "bce, weights": ("binary_cross_entropy_with_logits", (BINARY.float(), BY_ELEMENT), {"pos_weight": BY_CLASS}),
+    "bce, by class": ("binary_cross_entropy_with_logits", (BINARY.float(), BY_CLASS), {}),
+}
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("name", COMPAT)
+def test_the_way_past_the_dispatcher_gives_the_same_bits(
+    name: str, reduction: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    function, arguments, options = COMPAT[name]
+    own = (arguments[0].is_floating_point() and arguments[0].shape != LOGITS.shape) or name == "one row"
+    x, *rest = arguments if own else (FLOATS, *arguments)
+
+    def run() -> list[torch.Tensor]:
+        leaf = x.clone().requires_grad_()
+        loss = getattr(compat, function)(leaf, *rest, reduction=reduction, **options)
+        upstream = torch.linspace(0.3, 1.7, loss.numel(), dtype=loss.dtype).reshape(loss.shape)
+        return [loss, *torch.autograd.grad(loss, leaf, upstream)]
+
+    original, served = SMALL.SmallCalls.find, []
+
+    def counted(*arguments: Any) -> Any:
+        served.append(original(*arguments))
+        return served[-1]
+
+    monkeypatch.setattr(SMALL.SmallCalls, "find", counted)
+    short = run()
+    assert (served[0] is not None) == (name != "bce, by class")
+    monkeypatch.setattr(SMALL.SmallCalls, "find", lambda *_: None)
+    for found, expected in zip(short, run(), strict=True):
+        torch.testing.assert_close(found, expected, rtol=0, atol=0, equal_nan=True)
+
+
+def test_options_that_are_equal_but_not_alike() -> None:
+    """What is prepared for 1 does not serve True and 1.0, which torch refuses."""
+    compat.cross_entropy(FLOATS, LABELS, ignore_index=1)
+    for wrong in (True, 1.0, None, [1]):
+        with pytest.raises(TypeError, match=r"ignore_index|argument"):
+            compat.cross_entropy(FLOATS, LABELS, ignore_index=wrong)
+    for reduction in (["mean"], "average", None):
+        with pytest.raises(ValueError, match="is not a valid value for reduction"):
+            compat.cross_entropy(FLOATS, LABELS, reduction=reduction)
+        with pytest.raises(ValueError, match="is not a valid value for reduction"):
+            compat.binary_cross_entropy_with_logits(FLOATS, BINARY.float(), reduction=reduction)
+    compat.softmax(FLOATS, 1)
+    for dim in (True, 1.0, [1], 2, -3):
+        for function in (compat.softmax, torch.nn.functional.softmax):
+            with pytest.raises((TypeError, IndexError), match=r"dim|Dimension"):
+                function(FLOATS, dim)
+
+
+@pytest.mark.parametrize("name", ["softmax", "log_softmax"])
+@pytest.mark.parametrize("how", ["other strides", "no memory", "half of it swapped", "twice"])
+def test_gradients_of_activations(name: str, how: str) -> None:
+    x = FLOATS.clone().requires_grad_()
+    upstream = torch.linspace(-1, 2, 91).reshape(7, 13)
+    out = getattr(xent, name)(x)
+    expected = torch.autograd.grad(getattr(torch, name)(x, -1), x, upstream, create_graph=True)[0]
+    if how == "other strides":
+        (found,) = torch.autograd.grad(out, x, upstream.T.contiguous().T)
+    elif how == "no memory":
+        (found,), expected = torch.autograd.grad(out, x, torch._efficientzerotensor((7, 13))), torch.zeros(7, 13)
+    elif how == "half of it swapped":
+        x.data = torch.stack([FLOATS, FLOATS], -1)[..., 0]
+        (found,) = torch.autograd.grad(out, x, upstream)
+    else:
+        (first,) = torch.autograd.grad(out, x, upstream, create_graph=True)
+        (found,) = torch.autograd.grad(first.square().sum(), x)
+        (expected,) = torch.autograd.grad(expected.square().sum(), x)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)

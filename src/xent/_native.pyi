@@ -39,6 +39,7 @@ class PreparedSoftmax:
     dense: bool
     mean: bool
     scale: float
+    nothing: float
     per_row: bool
     validate: bool
     ignore: int

@@ -17,19 +17,18 @@ def tracing() -> bool:
 
 
 class Prepared:
-    """What was made ready for a layout and an options object, found again by both in little time."""
+    """What was made ready for layouts and options, found again in little time."""
 
     def __init__(self) -> None:
         self._found: dict[Any, tuple[Any, Any]] = {}
+        self.get = self._found.get  # (options, what was made ready) or None
 
-    def get(self, layout: tuple[Any, ...], options: Any, make: Callable[[], Any]) -> Any:
-        key = (id(options), *layout)
-        found = self._found.get(key)
-        if found is None or found[0] is not options:
-            if len(self._found) >= 1024:
-                self._found.clear()
-            found = self._found[key] = (options, make())
-        return found[1]
+    def add(self, key: tuple[Any, ...], options: Any, ready: Any) -> tuple[Any, Any]:
+        """`key`: with the `id` of the options, which live as long as what is found, so that no other object has it."""
+        if len(self._found) >= 1024:
+            self._found.clear()
+        self._found[key] = found = options, ready
+        return found
 
 
 def remember(function: Function) -> Function:

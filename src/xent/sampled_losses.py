@@ -9,6 +9,7 @@ from .api import sigmoid_cross_entropy, softmax_cross_entropy
 from .errors import type_error, value_error
 from .frontends import frontend_for
 from .frontends.sampled import Ranking, Reduced
+from .kernels.reference import class_numbers, numbers
 from .labels import TopK
 from .losses.weights import finite_weights
 from .options import check_reduction, positive_number
@@ -72,7 +73,7 @@ def _loss(
 def _softmax(xp: Any, found: Any, sample_weight: Any, reduction: str, normalizer: Any) -> Any:
     labels = found.zeros
     if found.true_classes != 1:
-        indices = found.zeros[..., None] + xp.arange(found.true_classes)
+        indices = found.zeros[..., None] + numbers(xp, found.true_classes, found.logits)
         labels = TopK(indices, xp.ones_like(found.logits[..., : found.true_classes]) / found.true_classes)
     return softmax_cross_entropy(
         found.logits, labels, sample_weight=sample_weight, reduction=reduction, normalizer=normalizer
@@ -82,7 +83,7 @@ def _softmax(xp: Any, found: Any, sample_weight: Any, reduction: str, normalizer
 def _binary(xp: Any, found: Any, sample_weight: Any, reduction: str, normalizer: Any) -> Any:
     """The sigmoid losses of each row added up; the true classes share a label of 1."""
     logits, dtype = found.logits, xp.dtype_name(found.logits)
-    columns = xp.arange(xp.shape(logits)[-1])
+    columns = class_numbers(xp, logits)
     share = xp.astype(columns < found.true_classes, dtype) / found.true_classes
     labels = xp.stop_gradient(xp.zeros_like(logits) + share)
     weight = None

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import type_error, value_error
+from ..kernels.reference import numbers
 from ..problem import INTEGER_DTYPES, LOGIT_DTYPES, check_head, check_logits_dtype
 from ..sampling import logits as sampling_logits
 from ..sampling import proposal as proposals
@@ -214,11 +215,10 @@ def in_batch_logits(
     if xp.dtype_name(items) != xp.dtype_name(queries):
         got = xp.dtype_name(items)
         raise type_error("items", f"the dtype of queries, {xp.dtype_name(queries)}", got, "Convert one of them.")
-    own = xp.arange(shape[0])
-    hits = None
+    own, hits = numbers(xp, shape[0], queries), None
     if item_ids is not None:
         ids = _of_items(xp, "item_ids", item_ids, INTEGER_DTYPES, items)
-        others = xp.not_equal(own[:, None], xp.arange(other[0])[None, :])
+        others = xp.not_equal(own[:, None], numbers(xp, other[0], queries)[None, :])
         hits = xp.equal(ids[: shape[0], None], ids[None, :]) & others
     if log_q is not None:
         log_q = _of_items(xp, "log_q", log_q, LOGIT_DTYPES + INTEGER_DTYPES, items)

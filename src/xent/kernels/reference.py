@@ -37,9 +37,14 @@ def finite_where(xp: Any, zero: Any, x: Any) -> Any:
     return xp.where(zero & ~xp.isfinite(x), xp.zeros_like(x), x)
 
 
+def numbers(xp: Any, count: int, like: Any) -> Any:
+    """0, 1, ..., `count` - 1, on the device of another array; one that is traced is nowhere yet."""
+    return xp.arange(count, device=getattr(like, "device", None))
+
+
 def class_numbers(xp: Any, x: Any) -> Any:
-    """0, 1, ... along the last axis, where `x` is; an array that is traced is nowhere yet."""
-    return xp.arange(x.shape[-1], device=getattr(x, "device", None))
+    """0, 1, ... along the last axis."""
+    return numbers(xp, x.shape[-1], x)
 
 
 def statistics(xp: Any, z: Any, *, index: Any = None, measure: Any = None) -> Statistics:

@@ -51,12 +51,14 @@ def prepared_loss(
     wide_weights: bool,
     normalizer: float | None,
     validate: bool,
+    nothing: float = 0.0,
 ) -> PreparedSoftmax:
     """The loss without sample weights, ready for any memory of these layouts; the addresses here are 0.
 
     Args:
         labels: soft targets, with a normalizer if the loss is a mean; None for class indices, contiguous int64.
         wide_weights: class weights, if any, are float64, not float32.
+        nothing: the mean over no rows, or none with a weight; its gradient is 0.
     """
     rows = SoftmaxRows(logits, temperature=options.temperature, softcap=options.softcap or 0.0)
     if labels is not None:
@@ -73,6 +75,7 @@ def prepared_loss(
     loss.scale = 1.0 if normalizer is None else mean_scale(check_normalizer(normalizer, options.reduction))
     if options.ignore_index is not None:
         loss.ignore = options.ignore_index
+    loss.nothing = nothing
     loss.validate = bool(validate)
     loss.wide_weights = wide_weights
     loss.bound_weights(SMALLEST, LARGEST)

@@ -13,8 +13,10 @@ from torch.nn import functional
 
 import xent
 
+from ...frontends.torch.activations import LogSoftmax, LogSumExp, Softmax
 from ...frontends.torch.arrays import is_readable
 from . import ordinary
+from .small import small_activation, small_binary_cross_entropy, small_cross_entropy
 
 # These take logarithms or probabilities, of which a gather or one elementwise step is all that is left to do. They are
 # torch's own functions, here so that one import serves.
@@ -107,7 +109,10 @@ def cross_entropy(
     """
     if size_average is not None or reduce is not None:
         reduction = legacy.legacy_get_string(size_average, reduce)
-    epsilon = 0.0 if label_smoothing == 0.0 else ordinary.smoothing(label_smoothing)
+    small = small_cross_entropy(input, target, weight, ignore_index, reduction, label_smoothing)
+    if small is not None:
+        return small
+    epsilon = ordinary.smoothing(label_smoothing)
     if epsilon is not None and ordinary.is_logits(input) and reduction in ordinary.REDUCTIONS:
         axis = 0 if input.ndim == 1 else 1
         fits = input.ndim > 0 and isinstance(ignore_index, int) and not isinstance(ignore_index, bool)
@@ -191,6 +196,9 @@ def binary_cross_entropy_with_logits(
     """
     if size_average is not None or reduce is not None:
         reduction = legacy.legacy_get_string(size_average, reduce)
+    small = small_binary_cross_entropy(input, target, weight, reduction, pos_weight)
+    if small is not None:
+        return small
     if (
         ordinary.is_logits(input)
         and ordinary.is_like(target, input)
@@ -434,6 +442,9 @@ def softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: 
 
     Source: `torch.nn.functional.softmax` of torch 2.13.
     """
+    small = small_activation(Softmax, input, dim) if dtype is None else None
+    if small is not None:
+        return small.contiguous()
     if dtype is None and ordinary.is_logits(input) and ordinary.has_axis(input, dim):
         return xent.softmax(input, axis=dim).contiguous()  # type: ignore[no-any-return,arg-type]
     return functional.softmax(input, dim, _stacklevel + 1, dtype)
@@ -461,6 +472,9 @@ def log_softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dty
 
     Source: `torch.nn.functional.log_softmax` of torch 2.13.
     """
+    small = small_activation(LogSoftmax, input, dim) if dtype is None else None
+    if small is not None:
+        return small.contiguous()
     if dtype is None and ordinary.is_logits(input) and ordinary.has_axis(input, dim):
         return xent.log_softmax(input, axis=dim).contiguous()  # type: ignore[no-any-return,arg-type]
     return functional.log_softmax(input, dim, _stacklevel + 1, dtype)
@@ -489,7 +503,9 @@ def logsumexp(input: Tensor, dim: Any, keepdim: bool = False, *, out: Tensor | N
 
     Source: `torch.logsumexp` of torch 2.13.
     """
-    if out is None and ordinary.is_logits(input) and ordinary.has_axis(input, dim):
-        lse: Tensor = xent.logsumexp(input, axis=dim)
-        return lse.unsqueeze(dim) if keepdim else lse
-    return torch.logsumexp(input, dim, keepdim, out=out)
+    lse = small_activation(LogSumExp, input, dim) if out is None else None
+    if lse is None:
+        if out is not None or not (ordinary.is_logits(input) and ordinary.has_axis(input, dim)):
+            return torch.logsumexp(input, dim, keepdim, out=out)
+        lse = xent.logsumexp(input, axis=dim)
+    return lse.unsqueeze(dim) if keepdim else lse

@@ -3,62 +3,96 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from ...caching import Prepared
-from ...kernels.native import POOLED_BYTES, Memory, PreparedActivation, RowCoefficients, SoftmaxRows
+from ...kernels.native import Memory, PreparedActivation, PreparedSoftmax, RowCoefficients, SoftmaxRows
 from ...problem import row_layout, softmax_axis
 from .arrays import CODES, PlainFunction, dtype_name, is_readable, is_transformed, memory, output_like
+from .small import are_constants, has_memory, is_small, layout_of
 
 _prepared = Prepared()
 
 
-def _ready(logits: Tensor, axis: int) -> PreparedActivation | None:
-    """What is prepared for small logits of a layout, which only brings addresses; None for others."""
-    return _prepared.get(  # type: ignore[no-any-return]
-        (logits.shape, logits.stride(), logits.dtype, axis), None, lambda: _prepare(logits, axis)
-    )
+class _Ready(NamedTuple):
+    """What is prepared for small logits of a layout, of which a call brings the addresses, and the axis."""
+
+    layout: tuple[Any, ...]
+    axis: int
+    rows: PreparedActivation
+    pull: PreparedSoftmax
 
 
-def _prepare(logits: Tensor, axis: int) -> PreparedActivation | None:
+def _ready(logits: Tensor, axis: int) -> _Ready | None:
+    """None for logits that are large, or have to be copied."""
+    layout = layout_of(logits, ())
+    key = (None, layout, axis)
+    found = _prepared.get(key) or _prepared.add(key, None, _prepare(logits, layout, axis))
+    return found[1]  # type: ignore[no-any-return]
+
+
+def _prepare(logits: Tensor, layout: tuple[Any, ...], axis: int) -> _Ready | None:
+    axis = softmax_axis(tuple(logits.shape), dtype_name(logits), axis)
     at, out = (row_layout(logits.shape, t.stride(), axis) for t in (logits, torch.empty_like(logits)))
-    if at is None or out is None or not 0 < logits.numel() * logits.itemsize < POOLED_BYTES:
+    if at is None or out is None or not is_small(logits):
         return None
-    return SoftmaxRows(Memory(0, CODES[logits.dtype], at, None)).prepared_activation(out)
+    x, w = (Memory(0, CODES[logits.dtype], place, None) for place in (at, out))
+    pull = _measured(x, w).prepared(out)
+    pull.dense, pull.c = True, -1.0
+    return _Ready(layout, axis, SoftmaxRows(x).prepared_activation(out), pull)
+
+
+def _measured(logits: Memory, w: Memory) -> SoftmaxRows:
+    rows = SoftmaxRows(logits)
+    rows.dense(w)
+    rows.measure(None, 1.0, 0.0)
+    return rows
+
+
+def _pulled(ready: _Ready | None, logits: Tensor, axis: int, w: Tensor) -> Tensor:
+    """`w - p·Σw` of each row: the gradient of softmax cross-entropy with the target -w."""
+    if ready is None or ready.layout != layout_of(logits, ()):  # by way of `.data`
+        out, into = output_like(logits, axis)
+        _measured(memory(logits, axis), memory(w, axis)).run(RowCoefficients(c=-1.0), into)
+        return out
+    out = torch.empty_like(logits)
+    if not has_memory(w) or w.stride() != out.stride():
+        w = torch.empty_like(logits).copy_(w)
+    ready.pull.run(logits.data_ptr(), w.data_ptr(), 0, out.data_ptr(), 0)
+    return out
 
 
 class LogSumExp(PlainFunction):
     """log Σ exp along an axis; its gradient is the softmax."""
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, axis: int) -> Tensor:
+    def forward(ctx: Any, logits: Tensor, axis: int, ready: _Ready | None) -> Tensor:
         ctx.save_for_backward(logits)
         ctx.axis = axis
-        lse, ctx.infinite = _logsumexp(logits, axis)
+        lse, ctx.infinite = _logsumexp(logits, axis, ready)
         return lse
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> Any:
         (logits,) = ctx.saved_tensors
         if is_transformed((upstream,)):
-            return upstream.unsqueeze(ctx.axis) * softmax(logits, ctx.axis), None
-        p = _softmax(logits, ctx.axis)
+            return upstream.unsqueeze(ctx.axis) * softmax(logits, ctx.axis), None, None
+        p = _softmax(logits, ctx.axis, _ready(logits, ctx.axis))
         if ctx.infinite:  # as e^(z - lse) is: 0, and NaN where both are infinite
             infinite = logits == math.inf
             p = p.masked_fill(infinite.any(ctx.axis, keepdim=True), 0.0).masked_fill(infinite, math.nan)
-        return p.mul_(upstream.unsqueeze(ctx.axis)), None
+        return p.mul_(upstream.unsqueeze(ctx.axis)), None, None
 
 
-def _logsumexp(logits: Tensor, axis: int) -> tuple[Tensor, bool]:
+def _logsumexp(logits: Tensor, axis: int, ready: _Ready | None) -> tuple[Tensor, bool]:
     """The result, and whether any of it is +inf."""
     batch = logits.shape[:axis] + logits.shape[axis + 1 :]
-    ready = _ready(logits, axis)
     if ready is not None:
         lse = logits.new_empty(batch, dtype=torch.promote_types(logits.dtype, torch.float32))
-        infinite = ready.logsumexp(logits.data_ptr(), lse.data_ptr())
+        infinite = ready.rows.logsumexp(logits.data_ptr(), lse.data_ptr())
         return lse.to(logits.dtype), infinite
     out = SoftmaxRows(memory(logits, axis)).run(RowCoefficients(l=1.0), rows=True)
     lse = torch.from_numpy(out.loss.reshape(batch)).to(logits.dtype)
@@ -67,11 +101,10 @@ def _logsumexp(logits: Tensor, axis: int) -> tuple[Tensor, bool]:
     return lse, bool((lse == math.inf).any())
 
 
-def _softmax(logits: Tensor, axis: int) -> Tensor:
-    ready = _ready(logits, axis)
+def _softmax(logits: Tensor, axis: int, ready: _Ready | None) -> Tensor:
     if ready is not None:
         out = torch.empty_like(logits)
-        ready.softmax(logits.data_ptr(), out.data_ptr())
+        ready.rows.softmax(logits.data_ptr(), out.data_ptr())
         return out
     out, into = output_like(logits, axis)
     SoftmaxRows(memory(logits, axis)).run(RowCoefficients(l=1.0), into)
@@ -82,8 +115,8 @@ class Softmax(PlainFunction):
     """exp z / Σ exp z along an axis."""
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, axis: int) -> Tensor:
-        out = _softmax(logits, axis)
+    def forward(ctx: Any, logits: Tensor, axis: int, ready: _Ready | None) -> Tensor:
+        out = _softmax(logits, axis, ready)
         ctx.save_for_backward(out)
         ctx.axis = axis
         return out
@@ -91,35 +124,47 @@ class Softmax(PlainFunction):
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> Any:
         (p,) = ctx.saved_tensors
-        return torch._softmax_backward_data(upstream, p, ctx.axis, p.dtype), None
+        return torch._softmax_backward_data(upstream, p, ctx.axis, p.dtype), None, None
 
 
 class LogSoftmax(PlainFunction):
     """z - log Σ exp z along an axis."""
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, axis: int) -> Tensor:
-        ready = _ready(logits, axis)
+    def forward(ctx: Any, logits: Tensor, axis: int, ready: _Ready | None) -> Tensor:
         if ready is not None:
             out = torch.empty_like(logits)
-            ready.log_softmax(logits.data_ptr(), out.data_ptr())
+            ready.rows.log_softmax(logits.data_ptr(), out.data_ptr())
         else:
             out, into = output_like(logits, axis)
             SoftmaxRows(memory(logits, axis)).log_softmax(into)
-        ctx.save_for_backward(out)
-        ctx.axis = axis
+        ctx.save_for_backward(logits)
+        ctx.axis, ctx.ready = axis, ready
         return out
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> Any:
-        (log_p,) = ctx.saved_tensors
-        return torch._log_softmax_backward_data(upstream, log_p, ctx.axis, log_p.dtype), None
+        (logits,) = ctx.saved_tensors
+        if is_transformed((upstream,)):
+            return upstream - softmax(logits, ctx.axis) * upstream.sum(ctx.axis, keepdim=True), None, None
+        return _pulled(ctx.ready, logits, ctx.axis, upstream), None, None
 
 
-def _along_axis(function: Any, fallback: Any, logits: Tensor, axis: int) -> Tensor:
+def small_activation(function: type[PlainFunction], logits: Tensor, axis: int) -> Tensor | None:
+    """One of these functions of small plain logits; None of others."""
+    if not are_constants(logits, ()):
+        return None
+    ready = _ready(logits, axis)
+    return None if ready is None else function.apply(logits, ready.axis, ready)
+
+
+def _along_axis(function: type[PlainFunction], fallback: Any, logits: Tensor, axis: int) -> Tensor:
+    small = small_activation(function, logits, axis)
+    if small is not None:
+        return small
     at = softmax_axis(tuple(logits.shape), dtype_name(logits), axis)
     if is_readable(logits):
-        return function.apply(logits, at)  # type: ignore[no-any-return]
+        return function.apply(logits, at, None)  # type: ignore[no-any-return]
     return fallback(logits, at)  # type: ignore[no-any-return]
 
 

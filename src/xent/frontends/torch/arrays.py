@@ -10,7 +10,14 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch._C._functorch import (
+    get_dynamic_layer_stack_depth,
+    is_batchedtensor,
+    is_functorch_wrapped_tensor,
+    is_legacy_batchedtensor,
+)
 from torch.autograd import forward_ad
+from torch.nn import Parameter
 
 from ...errors import type_error
 from ...kernels import native
@@ -238,27 +245,42 @@ def are_plain(tensors: Iterable[Tensor | None]) -> bool:
 
 def is_unobserved() -> bool:
     """Whether no transformation is at work and nothing records torch's operations, a compiler's graph apart."""
-    return not _is_transformed() and (torch.compiler.is_compiling() or not _is_watched())
+    return not _is_transformed() if torch.compiler.is_compiling() else is_eager()
+
+
+def is_eager() -> bool:
+    """Whether torch's operations run as they are called: nothing traces, transforms or records them."""
+    return not (
+        torch.compiler.is_compiling()
+        or get_dynamic_layer_stack_depth() > 0
+        or forward_ad._current_level >= 0
+        or torch._C._len_torch_dispatch_stack() > 0
+        or torch._C._get_tracing_state() is not None
+    )
 
 
 def is_memory(tensor: Any) -> bool:
     """What `is_plain` asks of the tensor itself; one that outlived its transformation has no memory."""
-    return is_ordinary(tensor) and tensor.is_cpu and not INTERPRETED
+    return not INTERPRETED and is_ordinary(tensor) and tensor.is_cpu
 
 
 def is_ordinary(tensor: Any) -> bool:
     """Whether a tensor is nothing but strided numbers on some device."""
-    if not (type(tensor) is Tensor or type(tensor) is torch.nn.Parameter):
-        return False
     if torch.compiler.is_compiling():
-        return tensor.layout is torch.strided
-    outlived = torch._C._functorch.is_functorch_wrapped_tensor(tensor)
-    return tensor.layout is torch.strided and not (outlived or tensor.is_conj() or tensor.is_neg())
+        return type(tensor) in (Tensor, torch.nn.Parameter) and tensor.layout is torch.strided
+    return is_ordinary_in_eager_mode(tensor)
+
+
+def is_ordinary_in_eager_mode(tensor: Any) -> bool:
+    """The same where no graph is traced."""
+    if not ((type(tensor) is Tensor or type(tensor) is Parameter) and tensor.layout is torch.strided):
+        return False
+    return not (is_functorch_wrapped_tensor(tensor) or tensor.is_nested or tensor.is_conj() or tensor.is_neg())
 
 
 def _is_transformed() -> bool:
     """Whether a transformation of functions is at work, or forward mode."""
-    return torch._C._functorch.get_dynamic_layer_stack_depth() > 0 or forward_ad._current_level >= 0
+    return get_dynamic_layer_stack_depth() > 0 or forward_ad._current_level >= 0
 
 
 def _is_watched() -> bool:
@@ -268,14 +290,14 @@ def _is_watched() -> bool:
 
 def is_readable(tensor: Tensor) -> bool:
     """Whether a plain tensor's values are there: not while a graph is traced."""
-    return not torch.compiler.is_compiling() and is_plain(tensor)
+    return is_eager() and is_memory(tensor)
 
 
 def readable_integers(tensor: Tensor) -> Any:
     """The values of integers as a NumPy array, also inside transformations; None where they are not to be had."""
     if torch.compiler.is_compiling() or _is_watched():
         return None
-    while torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+    while is_functorch_wrapped_tensor(tensor):
         tensor = torch._C._functorch.get_unwrapped(tensor)
     if not is_memory(tensor):
         return None
@@ -283,30 +305,23 @@ def readable_integers(tensor: Tensor) -> Any:
         return tensor.numpy()
 
 
-def are_constants(logits: Tensor, labels: Any, weights: tuple[Any, ...]) -> bool:
-    """Whether logits can be read, and labels and weights, some of them None, too, and want no gradient."""
-    if not (is_readable(logits) and is_memory(labels) and not labels.requires_grad):
-        return False
-    return all(w is None or (is_memory(w) and not w.requires_grad) for w in weights)
-
-
-_BATCHED = (
-    torch._C.DispatchKeySet(torch._C._parse_dispatch_key("Batched"))  # type: ignore[arg-type]  # of is_grads_batched
-    | torch._C.DispatchKeySet(torch._C.DispatchKey.FuncTorchBatched)
-).raw_repr()
+def is_number_or_none(value: Any) -> bool:
+    """Whether a normalizer is what can be prepared for."""
+    return value is None or type(value) is int or type(value) is float
 
 
 def is_batched(upstream: tuple[Tensor | None, ...]) -> bool:
     """Whether gradients are being made for many upstream gradients at once, which have no single number."""
-    return any(g is not None and torch._C._dispatch_keys(g).raw_repr() & _BATCHED for g in upstream)
+    for g in upstream:  # noqa: SIM110  # a generator takes longer; the first kind is that of `is_grads_batched`
+        if g is not None and (is_legacy_batchedtensor(g) or is_batchedtensor(g)):
+            return True
+    return False
 
 
 class PlainFunction(torch.autograd.Function):
     """A function of plain tensors: `is_plain` has answered what torch's `apply` would ask about transformations."""
 
-    @classmethod
-    def apply(cls, *arguments: Any) -> Any:
-        return super(torch.autograd.Function, cls).apply(*arguments)  # type: ignore[misc]
+    apply = torch._C._FunctionBase.__dict__["apply"]
 
 
 def is_saving_by_hooks() -> bool:
@@ -322,27 +337,6 @@ def is_transformed(upstream: tuple[Tensor | None, ...]) -> bool:
 def is_differentiated() -> bool:
     """Whether what a backward pass computes may be differentiated again."""
     return torch.is_grad_enabled() or _is_transformed()
-
-
-def keep(ctx: Any, logits: Tensor, others: Any) -> None:
-    """Saves the logits, and labels and weights so that a change in place before the backward is noticed."""
-    ctx.save_for_backward(logits, *others)
-    ctx.versions = [t._version for t in others]
-
-
-def kept(ctx: Any, others: Any, gradient: Tensor | None) -> Tensor | None:
-    """The logits; None if only they were changed in place, and a gradient is there that can do without them."""
-    try:
-        return ctx.saved_tensors[0]  # type: ignore[no-any-return]  # once: a checkpoint computes them for it
-    except RuntimeError:
-        if gradient is None or [t._version for t in others] != ctx.versions:
-            raise
-        return None
-
-
-def as_saved(ctx: Any, logits: Tensor | None) -> Tensor:
-    """The logits, or torch's error that they were changed in place."""
-    return ctx.saved_tensors[0] if logits is None else logits
 
 
 def by_reference(
@@ -420,7 +414,7 @@ def wants_gradient(normalizer: Any) -> bool:
     if not isinstance(normalizer, Tensor) or torch.compiler.is_compiling():
         return False
     recorded = normalizer.requires_grad and torch.is_grad_enabled()
-    return recorded or torch._C._functorch.is_functorch_wrapped_tensor(normalizer)
+    return recorded or is_functorch_wrapped_tensor(normalizer)
 
 
 _LOGITS_ONLY = frozenset({"logits"})

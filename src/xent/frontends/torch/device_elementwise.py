@@ -37,7 +37,6 @@ class DeviceElementwiseCall(ElementwiseCall):
             if name != "labels":
                 shown = weight if validate else torch.empty(0, dtype=weight.dtype)
                 finite_weights(name, numpy_of(shown.cpu()))
-        self.logits_like = logits.detach()
         o = self.options
         self.meaning = Meaning(
             *(o.kind, o.alpha, o.beta, o.rest, o.low, o.high, o.ends_only, o.ignore_index),
@@ -112,22 +111,18 @@ class DeviceElementwiseCall(ElementwiseCall):
         )
         return tiles, of_upstream, views[0], layouts[-1]
 
-    def release(self, logits: Tensor) -> None:
-        self.logits_like = None
-
-    def run(self, gradient: bool) -> tuple[Tensor | None, Tensor]:
-        logits = self.logits_like
+    def run(self, logits: Tensor, gradient: bool) -> tuple[Tensor | None, tuple[Tensor, ...]]:
         with on_device_of(logits):
             tiles, _, like, layout = self.tiles(logits)
             out = _laid_out(like, like.dtype) if gradient else None
             if not self.scalar:
                 each = _laid_out(like, self.dtype)
                 tiles.run(Into(layout, loss=each, gradient=out))
-                return out, each
+                return out, (each,)
             sums = torch.empty(2, tiles.sums, dtype=torch.float64, device=logits.device)
             infinite = None if self.lists is None else sums[1]
             tiles.run(Into(layout, sums[0], infinite, gradient=out, scale=self.scale))
-            return out, self.reduced(sums)
+            return out, (self.reduced(sums),)
 
     def reduced(self, sums: Tensor) -> Tensor:
         """The loss from partial sums, [2, programs]: of what is finite, and with lists how many losses are not."""
@@ -139,12 +134,13 @@ class DeviceElementwiseCall(ElementwiseCall):
     def is_made_for(self, upstream: Tensor) -> bool:
         return False  # the kernel itself sees whether there is anything to do
 
-    def vjp(self, logits: Tensor, upstream: Tensor, out: Tensor | None) -> Tensor:
-        if upstream._is_zerotensor():  # without memory
+    def vjp(self, logits: Tensor, upstream: tuple[Tensor | None, ...], out: Tensor | None) -> Tensor:
+        (of_loss,) = upstream
+        if of_loss is None or of_loss._is_zerotensor():  # without memory
             return torch.zeros_like(logits)
         with on_device_of(logits):
             if self.scale is None:
-                tiles, of_each, like, layout = self.tiles(logits, upstream)
+                tiles, of_each, like, layout = self.tiles(logits, of_loss)
                 out = _laid_out(like, like.dtype)
                 tiles.run(Into(layout, gradient=out), None, of_each)
                 return out
@@ -152,7 +148,7 @@ class DeviceElementwiseCall(ElementwiseCall):
             made = None if out is None else self.scale
             if out is None:
                 out = _laid_out(like, like.dtype)
-            tiles.run(Into(layout, gradient=out, scale=self.scale * upstream), made)
+            tiles.run(Into(layout, gradient=out, scale=self.scale * of_loss), made)
         return out
 
 

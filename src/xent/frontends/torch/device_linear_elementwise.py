@@ -68,9 +68,10 @@ class DeviceLinearSigmoidCall(DeviceLinearCall, LinearSigmoidCall):
         products = DeviceProducts(tensors, wanted, blocks, apart)
         for classes in slices(self.matrix[1], blocks.classes):
             for rows in slices(self.matrix[0], blocks.rows):
-                call = self._block(products.made(rows, classes), rows, classes)
+                logits = products.made(rows, classes)
+                call = self._block(logits, rows, classes)
                 some = None if upstream is None else upstream[rows, classes]
-                tiles, of_each, _, layout = call.tiles(call.logits_like, some)
+                tiles, of_each, _, layout = call.tiles(logits, some)
                 if sums is not None:
                     sums.append(torch.zeros(2, tiles.sums, dtype=torch.float64, device=tensors[0].device))
                 if each is not None:
@@ -87,7 +88,6 @@ class DeviceLinearSigmoidCall(DeviceLinearCall, LinearSigmoidCall):
     def _block(self, logits: Tensor, rows: slice, classes: slice) -> DeviceElementwiseCall:
         """The call on a block."""
         call = copy(self._whole)
-        call.logits_like = logits
         if self.labels is not None:
             call.labels = self.labels[rows, classes]
         call.pos_weight = None if self.pos_weight is None else self.pos_weight[rows, classes]

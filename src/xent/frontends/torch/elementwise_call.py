@@ -29,18 +29,12 @@ from .arrays import (
     DTYPE_NAMES,
     NAMESPACE,
     TORCH_DTYPES,
-    PlainFunction,
-    as_saved,
     as_tensor,
-    by_reference,
     dtype_name,
     empty_like,
-    is_saving_by_hooks,
-    is_transformed,
-    keep,
-    kept,
     numpy_of,
 )
+from .loss_function import LossCall
 
 
 def walked(tensors: list[Tensor], shape: Shape, by_rows: bool = False) -> tuple[list[Tensor], tuple[RowLayout, ...]]:
@@ -89,7 +83,7 @@ def _fetched(lists: Any) -> Any:
     return lists.detach().cpu() if isinstance(lists, Tensor) else lists
 
 
-class ElementwiseCall:
+class ElementwiseCall(LossCall):
     """One call of an elementwise loss, with what its derivatives need."""
 
     loss: Any = None
@@ -161,7 +155,6 @@ class ElementwiseCall:
 
     @property
     def tensors(self) -> list[Tensor]:
-        """Labels and weights: what the logits are walked together with."""
         labels = [] if self.lists is not None else [self.labels]
         pos = [] if self.pos_weight is None else [self.pos_weight]
         return [*labels, *pos, *self.weights]
@@ -199,12 +192,10 @@ class ElementwiseCall:
         )
 
     def release(self, logits: Tensor) -> None:
-        """Lets go of large logits, which autograd keeps as long as it needs them."""
         if logits.numel() * logits.itemsize >= POOLED_BYTES:
             self.loss = self.logits_like = None
 
-    def run(self, gradient: bool) -> tuple[Tensor | None, Tensor]:
-        """The gradient if it is wanted, and the loss."""
+    def run(self, logits: Tensor, gradient: bool) -> tuple[Tensor | None, tuple[Tensor, ...]]:
         like = self.logits_like
         out = empty_like(like) if gradient else None
         each = None if self.scalar else empty_like(like, self.dtype)
@@ -212,27 +203,25 @@ class ElementwiseCall:
         total, bad = self.loss.run(at_each, None if out is None else memory_of(out, self.output))
         if bad:
             raise bad_label(self.labels_name, numpy_of(self.labels), self.options)
-        return out, torch.scalar_tensor(total, dtype=self.dtype, device="cpu") if each is None else each
+        return out, (torch.scalar_tensor(total, dtype=self.dtype, device="cpu") if each is None else each,)
 
-    def is_made_for(self, upstream: Tensor) -> bool:
-        """Whether the gradient of the forward pass serves this upstream gradient as it is."""
-        return float(upstream) == 1.0
-
-    def vjp(self, logits: Tensor, upstream: Tensor, out: Tensor | None) -> Tensor:
-        """The gradient for any upstream gradient, in `out` if there is one."""
+    def vjp(self, logits: Tensor, upstream: tuple[Tensor | None, ...], out: Tensor | None) -> Tensor:
+        (of_loss,) = upstream
+        if of_loss is None:
+            return torch.zeros_like(logits)
         if self.loss is None:
             self.prepare(logits, False)
         if out is None:
             out = empty_like(self.logits_like)
-        if upstream.ndim == 0 and self.scalar:
-            self.loss.gradient(memory_of(out, self.output), float(upstream))
+        if of_loss.ndim == 0 and self.scalar:
+            self.loss.gradient(memory_of(out, self.output), float(of_loss))
             return out
         # walked as the logits are: laid out like them
-        each = empty_like(self.logits_like, self.dtype).copy_(upstream)
+        each = empty_like(self.logits_like, self.dtype).copy_(of_loss)
         self.loss.gradient(memory_of(out, self.output), memory_of(each, self.output))
         return out
 
-    def reference(self, logits: Tensor) -> Tensor:
+    def reference(self, logits: Tensor) -> tuple[Tensor, ...]:
         labels = self.labels
         if self.lists is not None:
             labels = _dense(*self.list_tensors(logits), logits)
@@ -242,7 +231,7 @@ class ElementwiseCall:
         weight = None
         for factor in self.weights:
             weight = factor.to(self.dtype) if weight is None else weight * factor.to(self.dtype)
-        return reference.elementwise_loss(  # type: ignore[no-any-return]
+        loss = reference.elementwise_loss(
             NAMESPACE,
             self.options,
             logits.to(self.dtype),
@@ -252,29 +241,4 @@ class ElementwiseCall:
             mass=None if self.sample is None else self.sample.to(self.dtype),
             normalizer=self.normalizer,
         )
-
-
-class ElementwiseCrossEntropy(PlainFunction):
-    """A loss of single numbers. A scalar one makes its gradient in the forward pass, as softmax cross-entropy does."""
-
-    @staticmethod
-    def forward(ctx: Any, logits: Tensor, call: ElementwiseCall) -> Tensor:
-        keep(ctx, logits, call.tensors)
-        ctx.call = call
-        ctx.gradient, loss = call.run(call.one_pass and not is_saving_by_hooks())
-        call.release(logits)
-        return loss
-
-    @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> Any:
-        gradient, ctx.gradient = ctx.gradient, None
-        transformed = is_transformed((upstream,))
-        usable = gradient is not None and not transformed
-        if usable and ctx.call.is_made_for(upstream):
-            return gradient, None
-        logits = kept(ctx, ctx.call.tensors, gradient)
-        if transformed:
-            return *by_reference(lambda x: (ctx.call.reference(x),), (as_saved(ctx, logits),), (upstream,)), None
-        if logits is None and usable and gradient is not None:
-            return gradient.mul_(upstream), None
-        return ctx.call.vjp(as_saved(ctx, logits), upstream, gradient), None
+        return (loss,)

@@ -3,223 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ...caching import Prepared
-from ...kernels.native import BAD_WEIGHT, LABEL_CODES, POOLED_BYTES, Memory, PreparedElementwise
 from ...labels import Positives
-from ...losses.elementwise import (
-    WeightNumbers,
-    activation,
-    bad_label,
-    prepared_loss,
-)
+from ...losses.elementwise import activation
 from ...losses.weights import check_normalizer
 from ...options import ElementwiseOptions
 from ...plan import loss_plan
-from ...problem import (
-    check_logits_dtype,
-    shared_layouts,
-)
+from ...problem import check_logits_dtype
 from .arrays import (
-    DTYPE_NAMES,
     PlainFunction,
-    are_constants,
     divisor,
     dtype_name,
     empty_like,
-    is_memory,
+    is_number_or_none,
     is_readable,
-    numpy_of,
     wanted_gradients,
     wants_gradient,
 )
 from .calls import elementwise_call, kernels_of_operator
 from .device import kernels_for
-from .elementwise_call import ElementwiseCall, ElementwiseCrossEntropy, memory_of, walked_together
+from .elementwise_call import ElementwiseCall, memory_of, walked_together
+from .loss_function import LossFunction
 from .operators import differentiable_operator
-
-
-class _Ready(NamedTuple):
-    """What is prepared for small batches of one layout."""
-
-    options: ElementwiseOptions
-    names: tuple[str, str]
-    scalar: bool
-    dtype: torch.dtype  # of the loss
-    loss: PreparedElementwise
-
-
-class _SmallCall:
-    """A call of a small batch: around it the arithmetic is a fraction of the time, so all that can be is prepared."""
-
-    __slots__ = ("arguments", "labels", "layout", "logits", "ready", "weights")
-
-    def __init__(self, logits: Tensor, arguments: tuple[Any, ...], layout: tuple[Any, ...], ready: _Ready) -> None:
-        self.logits, self.arguments, self.layout, self.ready = logits, arguments, layout, ready
-        self.labels, self.weights = arguments[0], arguments[1:4]
-
-    @property
-    def one_pass(self) -> bool:
-        return self.ready.scalar
-
-    @property
-    def tensors(self) -> list[Tensor]:
-        return [self.labels, *(w for w in self.weights if w is not None)]
-
-    def release(self, logits: Tensor) -> None:
-        pass  # it is small
-
-    def whole(self, logits: Tensor) -> ElementwiseCall:
-        """The same call, with nothing prepared."""
-        labels, pos_weight, class_weight, sample_weight, normalizer = self.arguments
-        call = ElementwiseCall(
-            logits, labels, self.ready.options, self.ready.names, pos_weight, class_weight, sample_weight
-        )
-        call.normalizer = normalizer
-        return call
-
-    def reference(self, logits: Tensor) -> Tensor:
-        return self.whole(logits).reference(logits)
-
-    def _run(
-        self, logits: Tensor, gradient: Tensor | None, loss: Tensor | None, upstream: float, each: Tensor | None
-    ) -> None:
-        pos_weight, class_weight, sample_weight = self.weights
-        first, second = (sample_weight, None) if class_weight is None else (class_weight, sample_weight)
-        bad = self.ready.loss.run(
-            logits.data_ptr(),
-            self.labels.data_ptr(),
-            0 if pos_weight is None else pos_weight.data_ptr(),
-            0 if first is None else first.data_ptr(),
-            0 if second is None else second.data_ptr(),
-            0 if gradient is None else gradient.data_ptr(),
-            0 if loss is None else loss.data_ptr(),
-            upstream,
-            0 if each is None else each.data_ptr(),
-        )
-        if bad == BAD_WEIGHT:
-            self.whole(logits).check_weights()
-        if bad >= 0:
-            raise bad_label(self.ready.names[1], numpy_of(self.labels), self.ready.options)
-
-    def run(self, gradient: bool) -> tuple[Tensor | None, Tensor]:
-        out = torch.empty_like(self.logits) if gradient else None
-        if self.ready.scalar:
-            loss = self.logits.new_empty((), dtype=self.ready.dtype)
-        else:
-            loss = torch.empty_like(self.logits, dtype=self.ready.dtype)
-        self._run(self.logits, out, loss, 1.0, None)
-        return out, loss
-
-    def is_made_for(self, upstream: Tensor) -> bool:
-        return float(upstream) == 1.0
-
-    def vjp(self, logits: Tensor, upstream: Tensor, out: Tensor | None) -> Tensor:
-        changed = self.layout != _layout(logits, self.arguments, self.layout[-1])  # by way of `.data`
-        if changed or not is_memory(upstream) or upstream._is_zerotensor():
-            return self.whole(logits).vjp(logits, upstream, None)
-        out = torch.empty_like(logits) if out is None else out
-        if self.ready.scalar:
-            self._run(logits, out, None, float(upstream), None)
-        else:
-            each = upstream
-            if each.stride() != out.stride() or each.dtype is not self.ready.dtype:
-                each = torch.empty_like(logits, dtype=self.ready.dtype).copy_(upstream)  # laid out like them
-            self._run(logits, out, None, 1.0, each)
-        return out
-
-
-_prepared = Prepared()
-
-
-def _layout(logits: Tensor, arguments: tuple[Any, ...], validate: bool | None) -> tuple[Any, ...]:
-    labels, pos_weight, class_weight, sample_weight, normalizer = arguments
-    return (
-        *(logits.shape, logits.stride(), logits.dtype, labels.shape, labels.stride(), labels.dtype),
-        None if pos_weight is None else (pos_weight.shape, pos_weight.stride(), pos_weight.dtype),
-        None if class_weight is None else (class_weight.shape, class_weight.stride(), class_weight.dtype),
-        None if sample_weight is None else (sample_weight.shape, sample_weight.stride(), sample_weight.dtype),
-        normalizer,
-        validate,
-    )
-
-
-def _numbers(weight: Tensor) -> WeightNumbers | None:
-    """The numbers of a weight, if they are contiguous but for axes along which it is expanded."""
-    count = 1
-    for size, stride in zip(reversed(weight.shape), reversed(weight.stride()), strict=True):
-        if size != 1 and stride != 0:
-            if stride != count:
-                return None
-            count *= size
-    if weight.dtype not in (torch.float32, torch.float64):
-        return None
-    return WeightNumbers(count, weight.dtype is torch.float64)
-
-
-def _prepare(
-    logits: Tensor, options: ElementwiseOptions, names: tuple[str, str], arguments: tuple[Any, ...], validate: bool
-) -> _Ready | None:
-    labels, *weights, normalizer = arguments
-    if not 0 < logits.numel() * logits.itemsize < POOLED_BYTES:
-        return None
-    call = ElementwiseCall(logits, labels, options, names, *weights)  # checks the shapes
-    denominator, mean_over = 1.0, None
-    if normalizer is not None:
-        denominator = check_normalizer(normalizer, options.reduction)
-    elif options.reduction == "mean":
-        if options.ignore_index is not None:
-            return None
-        denominator = float(logits.numel())
-        if call.sample is not None:
-            mean_over = len(call.weights) - 1, denominator / call.sample.numel()
-    tensors = [logits, *call.tensors]
-    strides = tuple(t.expand(logits.shape).stride() for t in tensors)
-    layouts = shared_layouts(tuple(logits.shape), (*strides, torch.empty_like(logits).stride()), False)
-    numbers = [n for n in map(_numbers, tensors[2:]) if n is not None]
-    if layouts is None or len(numbers) < len(tensors) - 2:
-        return None
-    if mean_over is not None and numbers[-1].size != call.weights[-1].numel():
-        return None  # expanded: not all of its numbers are there to be summed up
-    at_x, at_y, *placed = (
-        Memory(0, LABEL_CODES[DTYPE_NAMES[t.dtype]], place, None) for t, place in zip(tensors, layouts, strict=False)
-    )
-    weighed = list(zip(placed, numbers, strict=True))
-    loss = prepared_loss(
-        options,
-        at_x,
-        at_y,
-        layouts[-1],
-        pos_weight=None if call.pos_weight is None else weighed.pop(0),
-        weights=weighed,
-        mean_over=mean_over,
-        denominator=denominator,
-        validate=validate,
-    )
-    return _Ready(options, names, call.scalar, call.dtype, loss)
-
-
-def _small_call(
-    logits: Tensor,
-    labels: Any,
-    options: ElementwiseOptions,
-    names: tuple[str, str],
-    weights: tuple[Any, ...],
-    normalizer: Any,
-    validate: bool | None,
-) -> _SmallCall | None:
-    if not are_constants(logits, labels, weights):
-        return None
-    if normalizer is not None and type(normalizer) is not int and type(normalizer) is not float:
-        return None
-    arguments = (labels, *weights, normalizer)
-    layout = _layout(logits, arguments, validate)
-    ready = _prepared.get(layout, options, lambda: _prepare(logits, options, names, arguments, bool(validate)))
-    return None if ready is None else _SmallCall(logits, arguments, layout, ready)
+from .small_elementwise import small_elementwise
 
 
 def elementwise_loss(
@@ -241,11 +51,10 @@ def elementwise_loss(
         named = dict(zip(("pos_weight", "class_weight", "sample_weight"), weights, strict=True))
         total = replace(options, reduction="sum")
         return elementwise_loss(logits, labels, total, names=names, validate=validate, **named) / normalizer
-    small = _small_call(logits, labels, options, names, weights, normalizer, validate)
-    if small is not None:
-        if logits.requires_grad and torch.is_grad_enabled():
-            return ElementwiseCrossEntropy.apply(logits, small)
-        return small.run(False)[1]
+    if is_number_or_none(normalizer):
+        small = small_elementwise.loss(logits, (labels, *weights), options, names, normalizer, validate)
+        if small is not None:
+            return small
     traced = torch.compiler.is_compiling()
     memory = kernels_for([logits, *(t for t in (labels, *weights) if isinstance(t, Tensor))])
     kind = elementwise_call(None if traced else memory)
@@ -263,12 +72,12 @@ def elementwise_loss(
         call.prepare(logits, bool(validate))
     if plan.kernel == "reference":
         if memory == "native" and not traced and validate and call.lists is None:
-            call.run(False)  # for its check of the labels
-        return call.reference(logits)
+            call.run(logits, False)  # for its check of the labels
+        return call.reference(logits)[0]
     call.one_pass = plan.gradient_in_forward
     if wants:
-        return ElementwiseCrossEntropy.apply(logits, call)
-    return call.run(False)[1]
+        return LossFunction.apply(logits, call)
+    return call.run(logits, False)[1][0]
 
 
 def _operator(call: ElementwiseCall, logits: Tensor, validate: bool | None) -> Any:
@@ -314,12 +123,12 @@ def _readied(logits: Tensor, *arguments: Any) -> ElementwiseCall:
 
 @torch.no_grad()
 def _forward(*arguments: Any) -> Tensor:
-    return _readied(*arguments).run(False)[1]
+    return _readied(*arguments).run(arguments[0], False)[1][0]
 
 
 @torch.no_grad()
 def _backward(arguments: tuple[Any, ...], upstream: tuple[Tensor, ...], wanted: list[bool]) -> list[Tensor]:
-    return [_readied(*arguments).vjp(arguments[0], upstream[0], None)]
+    return [_readied(*arguments).vjp(arguments[0], upstream, None)]
 
 
 def _shapes(logits: Tensor, *arguments: Any) -> Tensor:

@@ -219,4 +219,4 @@ class LinearSigmoidCall(LinearCall):
         logits = all_logits(tensors).view(self.shape)
         call = ElementwiseCall(logits, labels, self.options, NAMES, *weights)
         call.normalizer = normalizer
-        return (call.reference(logits),)
+        return call.reference(logits)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -28,7 +28,8 @@ from .arrays import (
     gradient_of_lines,
     is_transformed,
 )
-from .softmax_loss import prepared_call, softmax_cross_entropy
+from .small_softmax import ReadySoftmax, ready_softmax
+from .softmax_loss import softmax_cross_entropy
 
 Reference = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 _NO_HITS = AccidentalHits(np.empty(0, np.int64), np.empty(0, np.int64))
@@ -137,10 +138,10 @@ class CandidateSoftmax(PlainFunction):
         ctx: Any, call: CandidateCall, options: SoftmaxOptions, normalizer: float | None, *tensors: Any
     ) -> Tensor:
         logits, lines = call.logits(*tensors)
-        prepared = prepared_call(logits, _zeros(logits.shape[0]), None, normalizer, options, True)
-        assert prepared is not None  # rows that lie side by side have one
+        labels = (_zeros(logits.shape[0]), None)
+        ready = cast(ReadySoftmax, ready_softmax(logits, labels, options, normalizer, True))  # for rows side by side
         loss = logits.new_empty(())
-        prepared.fill(logits, logits if any(ctx.needs_input_grad) else None, loss, 1.0, None)
+        ready.fill(logits, labels, logits if any(ctx.needs_input_grad) else None, loss)
         ctx.call = call
         ctx.save_for_backward(*tensors, lines, logits)
         return loss

@@ -18,18 +18,12 @@ from ...problem import SoftmaxProblem, check_class_weight, check_sample_weight
 from .arrays import (
     NAMESPACE,
     TORCH_DTYPES,
-    PlainFunction,
-    as_saved,
-    by_reference,
     cotangent,
-    is_saving_by_hooks,
-    is_transformed,
-    keep,
-    kept,
     memory,
     numpy_of,
     output_like,
 )
+from .loss_function import LossCall
 
 
 def flat_labels(labels: Tensor | TopK, problem: SoftmaxProblem, validate: bool) -> Any:
@@ -42,42 +36,7 @@ def flat_labels(labels: Tensor | TopK, problem: SoftmaxProblem, validate: bool) 
     return IndexLabels(flat.data_ptr(), flat, labels)
 
 
-class SoftmaxCrossEntropy(PlainFunction):
-    """The loss, or (loss, lse, entropy, argmax) where the call asks for statistics.
-
-    A scalar loss makes its gradient in the forward pass and hands it over to the first backward; a later backward, and
-    one of a loss per row, makes it again from the logits.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, logits: Tensor, call: SoftmaxCall) -> Any:
-        keep(ctx, logits, call.tensors)
-        ctx.call = call
-        ctx.gradient, results = call.run(logits, gradient=call.one_pass and not is_saving_by_hooks())
-        call.release(logits)
-        if len(results) == 1:
-            return results[0]
-        ctx.set_materialize_grads(False)
-        ctx.mark_non_differentiable(results[3])
-        return results
-
-    @staticmethod
-    def backward(ctx: Any, *upstream: Tensor | None) -> Any:
-        gradient, ctx.gradient = ctx.gradient, None
-        transformed = is_transformed(upstream)
-        alone = len(upstream) == 1 or (upstream[1] is None and upstream[2] is None)
-        usable = gradient is not None and alone and upstream[0] is not None and not transformed
-        if usable and ctx.call.is_made_for(upstream[0]):
-            return gradient, None
-        logits = kept(ctx, ctx.call.tensors, gradient)
-        if transformed:
-            return *by_reference(ctx.call.reference, (as_saved(ctx, logits),), upstream), None
-        if logits is None and usable and gradient is not None:
-            return gradient.mul_(upstream[0]), None
-        return ctx.call.vjp(as_saved(ctx, logits), upstream, gradient), None
-
-
-class SoftmaxCall:
+class SoftmaxCall(LossCall):
     """One call of softmax cross-entropy, with what its derivatives need."""
 
     __slots__ = ("arguments", "dtype", "function", "loss", "one_pass", "options", "problem", "return_stats")
@@ -92,7 +51,6 @@ class SoftmaxCall:
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
-        """Labels and weights, saved beside the logits so that a change in place before the backward is noticed."""
         labels, class_weight, sample_weight, _ = self.arguments
         given = (labels.indices, labels.values) if isinstance(labels, TopK) else (labels,)
         return tuple(t for t in (*given, class_weight, sample_weight) if t is not None)
@@ -113,12 +71,10 @@ class SoftmaxCall:
         )
 
     def release(self, logits: Tensor) -> None:
-        """Lets go of large logits, which autograd keeps as long as it needs them."""
         if logits.numel() * logits.itemsize >= POOLED_BYTES:
             self.loss = None
 
     def run(self, logits: Tensor, gradient: bool) -> tuple[Tensor | None, tuple[Tensor, ...]]:
-        """The gradient if it is wanted, and (loss,) or (loss, lse, entropy, argmax)."""
         out, into = output_like(logits, self.problem.axis) if gradient else (None, None)
         results = self.loss.run(into, statistics=self.return_stats)
         if self.options.reduction != "none":
@@ -133,12 +89,7 @@ class SoftmaxCall:
     def per_row(self, values: Any) -> Tensor:
         return torch.from_numpy(values.reshape(self.problem.batch_shape)).to(self.dtype)
 
-    def is_made_for(self, upstream: Tensor) -> bool:
-        """Whether the gradient of the forward pass serves this upstream gradient as it is."""
-        return float(upstream) == 1.0
-
     def vjp(self, logits: Tensor, upstream: tuple[Tensor | None, ...], out: Tensor | None) -> Tensor:
-        """The gradient for any upstream gradients, in `out` if there is one."""
         loss, lse, entropy = (*upstream, None, None)[:3]
         if self.loss is None:
             self.prepare(logits, False)
