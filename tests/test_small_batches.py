@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import sys
 from collections.abc import Callable
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -261,22 +263,101 @@ def test_options_that_are_equal_but_not_alike() -> None:
                 function(FLOATS, dim)
 
 
+@pytest.mark.parametrize("value", [Decimal("0.5"), Fraction(1, 2), 0.5 + 0j, "0.5"])
+def test_smoothing_that_is_equal_but_no_float(value: Any) -> None:
+    compat.cross_entropy(FLOATS, LABELS, label_smoothing=0.5)
+    with pytest.raises(TypeError, match=r"label_smoothing"):
+        compat.cross_entropy(FLOATS, LABELS, label_smoothing=value)
+
+
+@pytest.mark.parametrize("size", [1, 40_000])
 @pytest.mark.parametrize("name", ["softmax", "log_softmax"])
-@pytest.mark.parametrize("how", ["other strides", "no memory", "half of it swapped", "twice"])
-def test_gradients_of_activations(name: str, how: str) -> None:
-    x = FLOATS.clone().requires_grad_()
-    upstream = torch.linspace(-1, 2, 91).reshape(7, 13)
-    out = getattr(xent, name)(x)
-    expected = torch.autograd.grad(getattr(torch, name)(x, -1), x, upstream, create_graph=True)[0]
+@pytest.mark.parametrize("how", ["other strides", "no memory", "negative", "storage freed", "in place", "twice"])
+def test_gradients_of_activations(name: str, how: str, size: int) -> None:
+    plain = FLOATS.repeat(size, 1)
+    x, theirs = plain.clone().requires_grad_(), plain.clone().requires_grad_()
+    upstream = torch.linspace(-1, 2, plain.numel()).reshape(plain.shape)
+    hidden = x * 1
+    out = getattr(xent, name)(hidden)
+    (expected,) = torch.autograd.grad(getattr(torch, name)(theirs, -1), theirs, upstream, create_graph=True)
     if how == "other strides":
         (found,) = torch.autograd.grad(out, x, upstream.T.contiguous().T)
     elif how == "no memory":
-        (found,), expected = torch.autograd.grad(out, x, torch._efficientzerotensor((7, 13))), torch.zeros(7, 13)
-    elif how == "half of it swapped":
-        x.data = torch.stack([FLOATS, FLOATS], -1)[..., 0]
+        (found,) = torch.autograd.grad(out, x, torch._efficientzerotensor(plain.shape))
+        expected = torch.zeros_like(plain)
+    elif how == "negative":
+        (found,) = torch.autograd.grad(out, x, torch._neg_view(-upstream))
+    elif how == "storage freed":
+        hidden.untyped_storage().resize_(0)
+        (found,) = torch.autograd.grad(out, x, upstream)
+    elif how == "in place":
+        hidden.detach().relu_()
         (found,) = torch.autograd.grad(out, x, upstream)
     else:
         (first,) = torch.autograd.grad(out, x, upstream, create_graph=True)
         (found,) = torch.autograd.grad(first.square().sum(), x)
-        (expected,) = torch.autograd.grad(expected.square().sum(), x)
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+        (expected,) = torch.autograd.grad(expected.square().sum(), theirs)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("size", [1, 40_000])
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+@pytest.mark.parametrize("name", ["cross_entropy", "binary_cross_entropy_with_logits"])
+def test_memory_that_another_takes_the_place_of(name: str, reduction: str, size: int) -> None:
+    labels = LABELS.repeat(size) if name == "cross_entropy" else BINARY.float().repeat(size, 1)
+    for data, labels_too in (
+        (torch.randn(9 * 7 * size, 13), False),
+        (torch.randn(3, 5), False),
+        (FLOATS.repeat(size, 1).double(), False),
+        (None, True),
+    ):
+        x, y = FLOATS.repeat(size, 1).requires_grad_(), labels.clone()
+        loss = getattr(compat, name)(x, y, reduction=reduction)
+        if labels_too:
+            y.data = y.data[:1]
+        else:
+            x.data = data
+        with pytest.raises(RuntimeError, match=r"as in the forward pass|storage was freed"):
+            loss.backward(torch.full_like(loss, 0.5))
+    x = FLOATS.repeat(size, 1).requires_grad_()
+    loss = getattr(compat, name)(x, labels, reduction=reduction)
+    x.untyped_storage().resize_(0)
+    with pytest.raises(RuntimeError, match="storage was freed"):
+        loss.backward(torch.full_like(loss, 0.5))
+
+
+def without_memory() -> dict[str, torch.Tensor]:
+    return {
+        "symbolic zeros": torch._efficientzerotensor(FLOATS.shape),
+        "functional": torch._to_functional_tensor(FLOATS.clone()),
+    }
+
+
+@pytest.mark.parametrize("kind", ["symbolic zeros", "functional"])
+def test_logits_without_memory(kind: str) -> None:
+    def outcomes(home: Any) -> list[str]:
+        found = []
+        for name, arguments in (
+            ("cross_entropy", (LABELS,)),
+            ("binary_cross_entropy_with_logits", (BINARY.float(),)),
+            ("softmax", (1,)),
+            ("log_softmax", (1,)),
+        ):
+            try:
+                found.append(f"{name}: {float(getattr(home, name)(without_memory()[kind], *arguments).sum()):.4f}")
+            except RuntimeError as error:
+                found.append(f"{name}: {type(error).__name__}")
+        return found
+
+    assert outcomes(compat) == outcomes(torch.nn.functional)
+
+
+def test_an_upstream_gradient_that_is_stored_negated() -> None:
+    for rows in (1, 40_000):
+        x = FLOATS.repeat(rows, 1).requires_grad_()
+        y, g = LABELS.repeat(rows), torch.linspace(0.5, 1.5, 7 * rows)
+        plain, negated = (
+            torch.autograd.grad(compat.cross_entropy(x, y, reduction="none"), x, upstream)[0]
+            for upstream in (g, torch._neg_view(-g))
+        )
+        torch.testing.assert_close(negated, plain, rtol=0, atol=0)

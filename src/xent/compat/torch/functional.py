@@ -13,10 +13,10 @@ from torch.nn import functional
 
 import xent
 
-from ...frontends.torch.activations import LogSoftmax, LogSumExp, Softmax
+from ...frontends.torch.activations import LogSoftmax, LogSumExp, Softmax, small_activation
 from ...frontends.torch.arrays import is_readable
 from . import ordinary
-from .small import small_activation, small_binary_cross_entropy, small_cross_entropy
+from .small import small_binary_cross_entropy, small_cross_entropy
 
 # These take logarithms or probabilities, of which a gather or one elementwise step is all that is left to do. They are
 # torch's own functions, here so that one import serves.
@@ -115,7 +115,7 @@ def cross_entropy(
     epsilon = ordinary.smoothing(label_smoothing)
     if epsilon is not None and ordinary.is_logits(input) and reduction in ordinary.REDUCTIONS:
         axis = 0 if input.ndim == 1 else 1
-        fits = input.ndim > 0 and isinstance(ignore_index, int) and not isinstance(ignore_index, bool)
+        fits = input.ndim > 0 and ordinary.is_label(ignore_index)
         if fits and weight is not None:
             fits = ordinary.is_weight(weight, input) and weight.shape == input.shape[axis : axis + 1]
         if fits:
@@ -351,7 +351,7 @@ def linear_cross_entropy(
     label_smoothing: float = 0.0,
     options: Any = None,
 ) -> Tensor:
-    """`cross_entropy` of the logits `input @ linear_weight.T + linear_bias`, which are never stored.
+    """`cross_entropy` of the logits `input @ linear_weight.T + linear_bias`, which are not stored unless they are few.
 
     Args:
         input: [D] or [N, D].
@@ -391,6 +391,9 @@ def linear_cross_entropy(
         and (epsilon := ordinary.smoothing(label_smoothing)) is not None
     ):
         ignore = -100 if ignore_index is None else ignore_index
+        if ordinary.are_small_logits(input, linear_weight):
+            logits = functional.linear(input, linear_weight, linear_bias)
+            return cross_entropy(logits, target, weight, None, ignore, None, reduction, epsilon)
         try:
             loss = xent.linear_softmax_cross_entropy(
                 input,

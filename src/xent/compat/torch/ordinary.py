@@ -11,6 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn import Parameter
 
 from ...frontends.torch.arrays import is_readable
+from ...kernels.native import POOLED_BYTES
 
 FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 REDUCTIONS = ("mean", "sum", "none")
@@ -20,6 +21,13 @@ def is_logits(input: Any) -> bool:
     """A dense tensor of a float dtype with at least one element; tensors of other classes are torch's to serve."""
     dense = type(input) in (Tensor, Parameter, FakeTensor) and input.layout is torch.strided and not input.is_nested
     return dense and input.dtype in FLOATS and input.numel() != 0
+
+
+def are_small_logits(input: Tensor, weight: Tensor) -> bool:
+    """Whether logits that a head makes are so few that storing them costs nothing, and as exact as sums are."""
+    if torch.compiler.is_compiling() or input.itemsize < 4:
+        return False
+    return input.numel() * weight.shape[0] * input.itemsize < POOLED_BYTES * input.shape[-1]
 
 
 def is_weight(weight: Any, input: Tensor) -> bool:
@@ -63,6 +71,11 @@ def is_like(target: Any, input: Tensor) -> bool:
         and target.device == input.device
         and target.layout is torch.strided
     )
+
+
+def is_label(ignore_index: Any) -> bool:
+    """Whether torch takes this for a label, of 64 bits."""
+    return isinstance(ignore_index, int) and not isinstance(ignore_index, bool) and -(2**63) <= ignore_index < 2**63
 
 
 def smoothing(label_smoothing: Any) -> float | None:

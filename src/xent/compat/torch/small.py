@@ -8,30 +8,27 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from ...frontends.torch import activations
-from ...frontends.torch.arrays import PlainFunction
 from ...frontends.torch.small import Others, SmallCalls, is_small
 from ...frontends.torch.small_elementwise import ReadyElementwise, SmallElementwise, ready_elementwise
 from ...frontends.torch.small_softmax import ReadySoftmax, SmallSoftmax, ready_softmax
 from ...options import sigmoid_options, softmax_options
 from . import ordinary
 
-# Half precision leaves in another dtype than that of the kernels' results.
-_DTYPES = (torch.float32, torch.float64)
-
 
 def small_cross_entropy(
     input: Tensor, target: Any, weight: Any, ignore_index: Any, reduction: Any, label_smoothing: Any
 ) -> Tensor | None:
-    if type(ignore_index) is not int:  # True is 1 where numbers are looked up
+    # 1 is found where True and 1.0 are looked up, and NaN never
+    numbers = type(ignore_index) is int and type(label_smoothing) in (int, float) and label_smoothing == label_smoothing
+    if not numbers:
         return None
     try:
-        return _cross_entropy.loss(input, (target, weight), None, ignore_index, reduction, label_smoothing)
+        loss = _cross_entropy.loss(input, (target, weight), None, ignore_index, reduction, label_smoothing)
     except (IndexError, TypeError, ValueError):
         return None
+    return loss if loss is None or loss.dtype is input.dtype else ordinary.in_dtype_of(loss, input)
 
 
 def _prepare_cross_entropy(
@@ -39,8 +36,10 @@ def _prepare_cross_entropy(
 ) -> ReadySoftmax | None:
     target, weight = others
     epsilon = ordinary.smoothing(label_smoothing)
+    if not ordinary.is_label(ignore_index):
+        return None
     axis = 0 if input.ndim == 1 else 1
-    if not (is_small(input) and input.ndim and input.dtype in _DTYPES and epsilon is not None):
+    if not (is_small(input) and input.ndim and epsilon is not None):
         return None
     if weight is not None and not (weight.dtype == input.dtype and weight.shape == input.shape[axis : axis + 1]):
         return None
@@ -58,29 +57,23 @@ def small_binary_cross_entropy(
     input: Tensor, target: Any, weight: Any, reduction: Any, pos_weight: Any
 ) -> Tensor | None:
     try:
-        return _binary_cross_entropy.loss(input, (target, pos_weight, None, weight), None, reduction)
+        loss = _binary_cross_entropy.loss(input, (target, pos_weight, None, weight), None, reduction)
     except (IndexError, TypeError, ValueError):
         return None
+    return loss if loss is None or loss.dtype is input.dtype else ordinary.in_dtype_of(loss, input)
 
 
 def _prepare_binary_cross_entropy(
     input: Tensor, others: Others, options: None, reduction: Any
 ) -> ReadyElementwise | None:
     target, pos_weight, _, weight = others
-    if not (input.dtype in _DTYPES and input.is_contiguous() and ordinary.is_like(target, input)):
+    if not (input.is_contiguous() and ordinary.is_like(target, input)):
         return None
     if not ordinary.is_spread(pos_weight, input) or (weight is not None and not ordinary.is_like(weight, input)):
         return None
     count = input.numel() if reduction == "mean" and weight is not None else None
     numbers = sigmoid_options(reduction=reduction)
     return ready_elementwise(input, others, numbers, ("logits", "labels"), count, False)
-
-
-def small_activation(function: type[PlainFunction], input: Tensor, dim: Any) -> Tensor | None:
-    try:
-        return activations.small_activation(function, input, dim) if type(dim) is int else None
-    except (IndexError, TypeError, ValueError):
-        return None
 
 
 _cross_entropy = SmallCalls(SmallSoftmax, _prepare_cross_entropy)

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from ...caching import Prepared
-from ...kernels.native import Memory, PreparedActivation, PreparedSoftmax, RowCoefficients, SoftmaxRows
+from ...kernels.native import Memory, PreparedActivation, RowCoefficients, SoftmaxRows
 from ...problem import row_layout, softmax_axis
-from .arrays import CODES, PlainFunction, dtype_name, is_readable, is_transformed, memory, output_like
-from .small import are_constants, has_memory, is_small, layout_of
+from .arrays import CODES, PlainFunction, check_memory, dtype_name, is_readable, is_transformed, memory, output_like
+from .small import are_constants, is_small, layout_of
 
 _prepared = Prepared()
 
@@ -20,49 +20,26 @@ _prepared = Prepared()
 class _Ready(NamedTuple):
     """What is prepared for small logits of a layout, of which a call brings the addresses, and the axis."""
 
-    layout: tuple[Any, ...]
-    axis: int
     rows: PreparedActivation
-    pull: PreparedSoftmax
+    axis: int
 
 
 def _ready(logits: Tensor, axis: int) -> _Ready | None:
     """None for logits that are large, or have to be copied."""
     layout = layout_of(logits, ())
-    key = (None, layout, axis)
-    found = _prepared.get(key) or _prepared.add(key, None, _prepare(logits, layout, axis))
+    found = _prepared.get((layout, axis)) or _prepared.add((layout, axis), None, _prepare(logits, axis))
     return found[1]  # type: ignore[no-any-return]
 
 
-def _prepare(logits: Tensor, layout: tuple[Any, ...], axis: int) -> _Ready | None:
-    axis = softmax_axis(tuple(logits.shape), dtype_name(logits), axis)
+def _prepare(logits: Tensor, axis: int) -> _Ready | None:
+    try:
+        axis = softmax_axis(tuple(logits.shape), dtype_name(logits), axis)
+    except (IndexError, TypeError, ValueError):
+        return None  # what is wrong is said where large logits go
     at, out = (row_layout(logits.shape, t.stride(), axis) for t in (logits, torch.empty_like(logits)))
     if at is None or out is None or not is_small(logits):
         return None
-    x, w = (Memory(0, CODES[logits.dtype], place, None) for place in (at, out))
-    pull = _measured(x, w).prepared(out)
-    pull.dense, pull.c = True, -1.0
-    return _Ready(layout, axis, SoftmaxRows(x).prepared_activation(out), pull)
-
-
-def _measured(logits: Memory, w: Memory) -> SoftmaxRows:
-    rows = SoftmaxRows(logits)
-    rows.dense(w)
-    rows.measure(None, 1.0, 0.0)
-    return rows
-
-
-def _pulled(ready: _Ready | None, logits: Tensor, axis: int, w: Tensor) -> Tensor:
-    """`w - p·Σw` of each row: the gradient of softmax cross-entropy with the target -w."""
-    if ready is None or ready.layout != layout_of(logits, ()):  # by way of `.data`
-        out, into = output_like(logits, axis)
-        _measured(memory(logits, axis), memory(w, axis)).run(RowCoefficients(c=-1.0), into)
-        return out
-    out = torch.empty_like(logits)
-    if not has_memory(w) or w.stride() != out.stride():
-        w = torch.empty_like(logits).copy_(w)
-    ready.pull.run(logits.data_ptr(), w.data_ptr(), 0, out.data_ptr(), 0)
-    return out
+    return _Ready(SoftmaxRows(Memory(0, CODES[logits.dtype], at, None)).prepared_activation(out), axis)
 
 
 class LogSumExp(PlainFunction):
@@ -80,6 +57,7 @@ class LogSumExp(PlainFunction):
         (logits,) = ctx.saved_tensors
         if is_transformed((upstream,)):
             return upstream.unsqueeze(ctx.axis) * softmax(logits, ctx.axis), None, None
+        check_memory([logits])
         p = _softmax(logits, ctx.axis, _ready(logits, ctx.axis))
         if ctx.infinite:  # as e^(z - lse) is: 0, and NaN where both are infinite
             infinite = logits == math.inf
@@ -138,21 +116,19 @@ class LogSoftmax(PlainFunction):
         else:
             out, into = output_like(logits, axis)
             SoftmaxRows(memory(logits, axis)).log_softmax(into)
-        ctx.save_for_backward(logits)
-        ctx.axis, ctx.ready = axis, ready
+        ctx.save_for_backward(out)
+        ctx.axis = axis
         return out
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> Any:
-        (logits,) = ctx.saved_tensors
-        if is_transformed((upstream,)):
-            return upstream - softmax(logits, ctx.axis) * upstream.sum(ctx.axis, keepdim=True), None, None
-        return _pulled(ctx.ready, logits, ctx.axis, upstream), None, None
+        (log_p,) = ctx.saved_tensors
+        return torch._log_softmax_backward_data(upstream, log_p, ctx.axis, log_p.dtype), None, None
 
 
-def small_activation(function: type[PlainFunction], logits: Tensor, axis: int) -> Tensor | None:
+def small_activation(function: type[PlainFunction], logits: Tensor, axis: Any) -> Tensor | None:
     """One of these functions of small plain logits; None of others."""
-    if not are_constants(logits, ()):
+    if type(axis) is not int or not are_constants(logits, ()):  # True is 1 where numbers are looked up
         return None
     ready = _ready(logits, axis)
     return None if ready is None else function.apply(logits, ready.axis, ready)

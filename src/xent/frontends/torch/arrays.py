@@ -275,7 +275,23 @@ def is_ordinary_in_eager_mode(tensor: Any) -> bool:
     """The same where no graph is traced."""
     if not ((type(tensor) is Tensor or type(tensor) is Parameter) and tensor.layout is torch.strided):
         return False
-    return not (is_functorch_wrapped_tensor(tensor) or tensor.is_nested or tensor.is_conj() or tensor.is_neg())
+    if is_functorch_wrapped_tensor(tensor) or tensor.is_nested or tensor.is_conj() or tensor.is_neg():
+        return False
+    return has_memory(tensor)
+
+
+def has_memory(tensor: Tensor) -> bool:
+    """Whether the numbers of a strided tensor exist: not those of torch's symbolic zeros, nor of storage given back."""
+    return tensor.data_ptr() != 0 or tensor.numel() == 0
+
+
+def check_memory(tensors: Iterable[Tensor]) -> None:
+    """Raises RuntimeError where tensors that the backward pass reads have given their storage back."""
+    if not all(map(has_memory, tensors)):
+        expected = (
+            "logits, labels, weights: expected the memory of the forward pass, got tensors whose storage was freed. "
+        )
+        raise RuntimeError(f"{expected}Keep what the backward pass needs.")
 
 
 def _is_transformed() -> bool:
@@ -406,7 +422,7 @@ def cotangent(upstream: Tensor) -> PerRow:
         return float(upstream)
     if upstream._is_zerotensor():  # without memory
         return 0.0
-    return upstream.detach().to(torch.float64).contiguous().view(-1).numpy()
+    return upstream.detach().resolve_neg().to(torch.float64).contiguous().view(-1).numpy()
 
 
 def wants_gradient(normalizer: Any) -> bool:

@@ -8,12 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from .arrays import (
-    PlainFunction,
-    by_reference,
-    is_saving_by_hooks,
-    is_transformed,
-)
+from .arrays import PlainFunction, by_reference, check_memory, is_saving_by_hooks, is_transformed
 
 
 class LossCall(ABC):
@@ -59,7 +54,7 @@ class LossFunction(PlainFunction):
     def forward(ctx: Any, logits: Tensor, call: LossCall) -> Any:
         tensors = call.tensors
         ctx.save_for_backward(logits, *tensors)
-        ctx.call, ctx.versions = call, [t._version for t in tensors]
+        ctx.call, ctx.kinds, ctx.versions = call, _kinds([logits, *tensors]), _versions(tensors)
         ctx.gradient, results = call.run(logits, call.one_pass and not is_saving_by_hooks())
         call.release(logits)
         if len(results) == 1:
@@ -80,10 +75,23 @@ class LossFunction(PlainFunction):
         try:
             logits = ctx.saved_tensors[0]
         except RuntimeError:  # changed in place; of the logits alone a gradient that is there is independent
-            same = [t._version for t in call.tensors] == ctx.versions
+            same = _versions(call.tensors) == ctx.versions
             if gradient is None or loss is None or transformed or not (alone and same):
                 raise
             return gradient.mul_(loss), None
         if transformed:
             return *by_reference(call.reference, (logits,), upstream), None
+        tensors = [logits, *call.tensors]
+        check_memory(tensors)
+        if _kinds(tensors) != ctx.kinds:
+            expected = f"logits, labels, weights: expected {ctx.kinds}, as in the forward pass, got {_kinds(tensors)}. "
+            raise RuntimeError(f"{expected}Assign nothing to their .data before the backward pass.")
         return call.vjp(logits, upstream, gradient), None
+
+
+def _kinds(tensors: Sequence[Tensor]) -> list[tuple[Any, ...]]:
+    return [(t.shape, t.dtype) for t in tensors]
+
+
+def _versions(tensors: Sequence[Tensor]) -> list[int]:
+    return [0 if t.is_inference() else t._version for t in tensors]

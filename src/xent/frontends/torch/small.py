@@ -18,14 +18,16 @@ Others = tuple[Tensor | None, ...]
 
 def are_constants(logits: Tensor, others: Others) -> bool:
     """Whether these are plain tensors that can be read, and only the logits may want a gradient."""
-    if INTERPRETED or not (is_eager() and is_ordinary_in_eager_mode(logits) and logits.is_cpu):
+    if INTERPRETED or not (is_eager() and is_readable_in_eager_mode(logits)):
         return False
     for tensor in others:
-        if tensor is None:
-            continue
-        if not (is_ordinary_in_eager_mode(tensor) and tensor.is_cpu) or tensor.requires_grad:
+        if tensor is not None and (not is_readable_in_eager_mode(tensor) or tensor.requires_grad):
             return False
     return True
+
+
+def is_readable_in_eager_mode(tensor: Any) -> bool:
+    return is_ordinary_in_eager_mode(tensor) and tensor.is_cpu
 
 
 def layout_of(logits: Tensor, others: Others) -> tuple[Any, ...]:
@@ -36,11 +38,6 @@ def layout_of(logits: Tensor, others: Others) -> tuple[Any, ...]:
         else:
             layout += (tensor.shape, tensor.stride(), tensor.dtype)
     return tuple(layout)
-
-
-def has_memory(upstream: Tensor) -> bool:
-    """Whether an upstream gradient that is not transformed can be read where it is; torch has zeros without memory."""
-    return is_ordinary_in_eager_mode(upstream) and upstream.is_cpu and not upstream._is_zerotensor()
 
 
 def is_small(logits: Tensor) -> bool:

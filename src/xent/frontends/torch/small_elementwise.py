@@ -14,7 +14,7 @@ from ...options import ElementwiseOptions
 from ...problem import shared_layouts
 from .arrays import DTYPE_NAMES, numpy_of
 from .elementwise_call import ElementwiseCall
-from .small import Others, SmallCall, SmallCalls, has_memory, is_small
+from .small import Others, SmallCall, SmallCalls, is_readable_in_eager_mode, is_small
 
 
 class ReadyElementwise(NamedTuple):
@@ -110,7 +110,7 @@ class SmallElementwise(SmallCall):
 
     def vjp(self, logits: Tensor, upstream: tuple[Tensor | None, ...], out: Tensor | None) -> Tensor:
         (each,) = upstream
-        if each is None or not has_memory(each) or self.is_changed(logits):
+        if each is None or not is_readable_in_eager_mode(each) or self.is_changed(logits):
             return self._whole(logits).vjp(logits, upstream, None)
         out = torch.empty_like(logits) if out is None else out
         if self.ready.one_pass:

@@ -14,7 +14,7 @@ from ...losses.weights import finite_weights
 from ...options import SoftmaxOptions
 from ...problem import SoftmaxProblem, check_class_weight, row_layout, softmax_problem
 from .arrays import CODES, TORCH_DTYPES, dtype_name, numpy_of
-from .small import Others, SmallCall, SmallCalls, has_memory, is_small
+from .small import Others, SmallCall, SmallCalls, is_readable_in_eager_mode, is_small
 from .softmax_call import SoftmaxCall
 
 
@@ -115,7 +115,7 @@ class SmallSoftmax(SmallCall):
 
     def vjp(self, logits: Tensor, upstream: tuple[Tensor | None, ...], out: Tensor | None) -> Tensor:
         loss = upstream[0]
-        if loss is None or not has_memory(loss) or self.is_changed(logits):
+        if loss is None or not is_readable_in_eager_mode(loss) or self.is_changed(logits):
             return self._whole().vjp(logits, upstream, out)
         out = torch.empty_like(logits) if out is None else out
         if loss.ndim == 0:
