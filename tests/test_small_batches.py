@@ -361,3 +361,17 @@ def test_an_upstream_gradient_that_is_stored_negated() -> None:
             for upstream in (g, torch._neg_view(-g))
         )
         torch.testing.assert_close(negated, plain, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "binary_cross_entropy_with_logits"])
+def test_saved_logits_that_come_back_with_other_strides(name: str) -> None:
+    labels = LABELS if name == "cross_entropy" else BINARY.float()
+    upstream = torch.linspace(0.5, 1.5, labels.numel()).reshape(labels.shape)
+    x = LAYOUTS["transposed"](FLOATS).requires_grad_()
+    plain = getattr(compat, name)(x, labels, reduction="none")
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda t: t.clone(memory_format=torch.contiguous_format), lambda t: t
+    ):
+        hooked = getattr(compat, name)(x, labels, reduction="none")
+    found, expected = (torch.autograd.grad(loss, x, upstream)[0] for loss in (hooked, plain))
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-7)

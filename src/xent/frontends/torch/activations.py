@@ -12,7 +12,8 @@ from ...caching import Prepared
 from ...kernels.native import Memory, PreparedActivation, RowCoefficients, SoftmaxRows
 from ...problem import row_layout, softmax_axis
 from .arrays import CODES, PlainFunction, check_memory, dtype_name, is_readable, is_transformed, memory, output_like
-from .small import are_constants, is_small, layout_of
+from .loss_function import layout_of
+from .small import are_constants, is_small
 
 _prepared = Prepared()
 

@@ -10,6 +10,27 @@ from torch import Tensor
 
 from .arrays import PlainFunction, by_reference, check_memory, is_saving_by_hooks, is_transformed
 
+Layout = tuple[Any, ...]
+
+
+def layout_of(logits: Tensor, others: Sequence[Tensor | None]) -> Layout:
+    """Shape, strides and dtype of each tensor, or None in place of one."""
+    layout = [logits.shape, logits.stride(), logits.dtype]
+    for tensor in others:
+        if tensor is None:
+            layout.append(None)
+        else:
+            layout += (tensor.shape, tensor.stride(), tensor.dtype)
+    return tuple(layout)
+
+
+def check_kinds(found: Layout, expected: Layout) -> None:
+    """Raises RuntimeError where more than strides differ."""
+    now, before = ([x for x in layout if type(x) is not tuple] for layout in (found, expected))
+    if now != before:
+        said = f"logits, labels, weights: expected {before}, as in the forward pass, got {now}. "
+        raise RuntimeError(f"{said}Assign nothing to their .data before the backward pass.")
+
 
 class LossCall(ABC):
     """One call of a loss on plain tensors: checked, ready to run, with what its derivatives need."""
@@ -35,6 +56,14 @@ class LossCall(ABC):
     def reference(self, logits: Tensor) -> tuple[Tensor, ...]:
         """The results of `run` in torch's operations."""
 
+    def seen(self, logits: Tensor) -> Layout | None:
+        """How tensors are laid out in the forward pass."""
+        return layout_of(logits, self.tensors)
+
+    def check(self, logits: Tensor, seen: Layout) -> None:
+        """Raises RuntimeError where shapes or dtypes are others in the backward pass: `.data` can be assigned to."""
+        check_kinds(layout_of(logits, self.tensors), seen)
+
     def is_made_for(self, upstream: Tensor) -> bool:
         """Whether the gradient of the forward pass serves this upstream gradient as it is."""
         return float(upstream) == 1.0
@@ -54,7 +83,11 @@ class LossFunction(PlainFunction):
     def forward(ctx: Any, logits: Tensor, call: LossCall) -> Any:
         tensors = call.tensors
         ctx.save_for_backward(logits, *tensors)
-        ctx.call, ctx.kinds, ctx.versions = call, _kinds([logits, *tensors]), _versions(tensors)
+        ctx.call, ctx.layout = call, call.seen(logits)
+        try:
+            ctx.versions = [t._version for t in tensors]
+        except RuntimeError:
+            ctx.versions = None  # of tensors made in inference mode, which torch will refuse
         ctx.gradient, results = call.run(logits, call.one_pass and not is_saving_by_hooks())
         call.release(logits)
         if len(results) == 1:
@@ -75,23 +108,12 @@ class LossFunction(PlainFunction):
         try:
             logits = ctx.saved_tensors[0]
         except RuntimeError:  # changed in place; of the logits alone a gradient that is there is independent
-            same = _versions(call.tensors) == ctx.versions
+            same = [t._version for t in call.tensors] == ctx.versions
             if gradient is None or loss is None or transformed or not (alone and same):
                 raise
             return gradient.mul_(loss), None
         if transformed:
             return *by_reference(call.reference, (logits,), upstream), None
-        tensors = [logits, *call.tensors]
-        check_memory(tensors)
-        if _kinds(tensors) != ctx.kinds:
-            expected = f"logits, labels, weights: expected {ctx.kinds}, as in the forward pass, got {_kinds(tensors)}. "
-            raise RuntimeError(f"{expected}Assign nothing to their .data before the backward pass.")
+        check_memory([logits, *call.tensors])
+        call.check(logits, ctx.layout)
         return call.vjp(logits, upstream, gradient), None
-
-
-def _kinds(tensors: Sequence[Tensor]) -> list[tuple[Any, ...]]:
-    return [(t.shape, t.dtype) for t in tensors]
-
-
-def _versions(tensors: Sequence[Tensor]) -> list[int]:
-    return [0 if t.is_inference() else t._version for t in tensors]

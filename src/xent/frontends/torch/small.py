@@ -11,7 +11,7 @@ from torch import Tensor
 from ...caching import Prepared
 from ...kernels.native import POOLED_BYTES
 from .arrays import INTERPRETED, is_eager, is_ordinary_in_eager_mode
-from .loss_function import LossCall, LossFunction
+from .loss_function import Layout, LossCall, LossFunction, check_kinds, layout_of
 
 Others = tuple[Tensor | None, ...]
 
@@ -30,16 +30,6 @@ def is_readable_in_eager_mode(tensor: Any) -> bool:
     return is_ordinary_in_eager_mode(tensor) and tensor.is_cpu
 
 
-def layout_of(logits: Tensor, others: Others) -> tuple[Any, ...]:
-    layout = [logits.shape, logits.stride(), logits.dtype]
-    for tensor in others:
-        if tensor is None:
-            layout.append(None)
-        else:
-            layout += (tensor.shape, tensor.stride(), tensor.dtype)
-    return tuple(layout)
-
-
 def is_small(logits: Tensor) -> bool:
     return 0 < logits.numel() * logits.itemsize < POOLED_BYTES
 
@@ -47,20 +37,26 @@ def is_small(logits: Tensor) -> bool:
 class SmallCall(LossCall):
     """A call of constants laid out as something was prepared for; it brings their addresses."""
 
-    __slots__ = ("_layout", "one_pass", "others", "ready")
+    __slots__ = ("_layout", "is_elsewhere", "one_pass", "others", "ready")
 
-    def __init__(self, ready: Any, others: Others, layout: tuple[Any, ...]) -> None:
+    def __init__(self, ready: Any, others: Others, layout: Layout) -> None:
         """`ready`: what was prepared for a layout of logits and others; `others`: labels and weights."""
         self.ready, self.others, self._layout = ready, others, layout
         self.one_pass = ready.one_pass
+        self.is_elsewhere = False  # in the backward pass, in memory with other strides
 
     @property
     def tensors(self) -> list[Tensor]:
         return [t for t in self.others if t is not None]
 
-    def is_changed(self, logits: Tensor) -> bool:
-        """Whether tensors are laid out otherwise by now, by way of `.data`."""
-        return layout_of(logits, self.others) != self._layout
+    def seen(self, logits: Tensor) -> None:
+        return None  # the layout is what it was found by
+
+    def check(self, logits: Tensor, seen: Any) -> None:
+        layout = layout_of(logits, self.others)
+        self.is_elsewhere = layout != self._layout
+        if self.is_elsewhere:
+            check_kinds(layout, self._layout)
 
 
 class SmallCalls:

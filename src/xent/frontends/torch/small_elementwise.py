@@ -110,7 +110,7 @@ class SmallElementwise(SmallCall):
 
     def vjp(self, logits: Tensor, upstream: tuple[Tensor | None, ...], out: Tensor | None) -> Tensor:
         (each,) = upstream
-        if each is None or not is_readable_in_eager_mode(each) or self.is_changed(logits):
+        if each is None or not is_readable_in_eager_mode(each) or self.is_elsewhere:
             return self._whole(logits).vjp(logits, upstream, None)
         out = torch.empty_like(logits) if out is None else out
         if self.ready.one_pass:

@@ -115,7 +115,7 @@ class SmallSoftmax(SmallCall):
 
     def vjp(self, logits: Tensor, upstream: tuple[Tensor | None, ...], out: Tensor | None) -> Tensor:
         loss = upstream[0]
-        if loss is None or not is_readable_in_eager_mode(loss) or self.is_changed(logits):
+        if loss is None or not is_readable_in_eager_mode(loss) or self.is_elsewhere:
             return self._whole().vjp(logits, upstream, out)
         out = torch.empty_like(logits) if out is None else out
         if loss.ndim == 0:
