@@ -93,6 +93,7 @@ def play_gpu() -> None:
 
     arrays.Parameter = Elsewhere  # type: ignore[misc]  # one of the two classes without surprises
     Elsewhere.is_cpu = Elsewhere.is_cuda = True  # the first is what stands for a GPU in the interpreter
+    Elsewhere.data_ptr = lambda self: self.here.data_ptr()
     run = InterpretedFunction.run
     InterpretedFunction.run = lambda self, *args, **options: run(self, *map(here, args), **options)
 

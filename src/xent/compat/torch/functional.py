@@ -97,7 +97,8 @@ def cross_entropy(
 
     Other than torch: ignored rows may hold -inf or NaN, and have gradient 0, as have rows whose weights sum up to 0
     (torch: NaN); half precision is accumulated in float32, and does not overflow with smoothing; a class of
-    probability 0 may have the logit -inf.
+    probability 0 may have the logit -inf. The gradient of a loss per row needs the logits, where torch keeps their
+    log-probabilities: changed in place before the backward pass, they are an error.
 
     Example:
         >>> import torch
