@@ -28,7 +28,8 @@ from .arrays import (
     gradient_of_lines,
     is_transformed,
 )
-from .small_softmax import ReadySoftmax, ready_softmax
+from .small import SmallCalls
+from .small_softmax import SmallSoftmax, ready_softmax
 from .softmax_loss import softmax_cross_entropy
 
 Reference = Callable[[Tensor, Tensor, Tensor | None], Tensor]
@@ -130,6 +131,9 @@ class CandidateLogits(PlainFunction):
         return None, *_backward(ctx, tuple(tensors), lines, upstream, None)
 
 
+_losses = SmallCalls(SmallSoftmax, ready_softmax)  # prepared as those of small batches are, whatever their size
+
+
 class CandidateSoftmax(PlainFunction):
     """The softmax loss of such logits for one true class, a number: its gradient is made in their place."""
 
@@ -139,9 +143,9 @@ class CandidateSoftmax(PlainFunction):
     ) -> Tensor:
         logits, lines = call.logits(*tensors)
         labels = (_zeros(logits.shape[0]), None)
-        ready = cast(ReadySoftmax, ready_softmax(logits, labels, options, normalizer, True))  # for rows side by side
+        found = cast(SmallSoftmax, _losses.find(logits, labels, options, normalizer, True))  # rows in a line have one
         loss = logits.new_empty(())
-        ready.fill(logits, labels, logits if any(ctx.needs_input_grad) else None, loss)
+        found.ready.fill(logits, labels, logits if any(ctx.needs_input_grad) else None, loss)
         ctx.call = call
         ctx.save_for_backward(*tensors, lines, logits)
         return loss
